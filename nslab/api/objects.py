@@ -1,0 +1,93 @@
+"""The decoded nouns: an object as the user wrote it (plus defaults), and the Lab's specification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = dict[str, Any]
+"""A Kubernetes object as JSON: what `-o json` prints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One Kubernetes object. `namespace` is empty for cluster-scoped kinds; `where` is FILE:LINE:COL of its start."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    body: Body
+    where: str = ""
+
+    @property
+    def reference(self) -> str:
+        """KIND/NAMESPACE/NAME (or KIND/NAME), as messages name an object: `Service shop/web`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """`spec.cluster` of the Lab. `mode` is "VPCNative" or "RoutesBased"."""
+
+    mode: str = "VPCNative"
+    network_policy: bool = False
+    domain: str = "cluster.local"
+    max_pods_per_node: int = 110
+
+
+@dataclass(frozen=True, slots=True)
+class VpcSpec:
+    """`spec.vpc` of the Lab: its IPv4 ranges as CIDRs, and the MTU of every link in octets."""
+
+    node_range: str = "10.128.0.0/20"
+    pod_range: str = "10.8.0.0/14"
+    service_range: str = "10.12.0.0/20"
+    proxy_only_range: str = "10.129.0.0/23"
+    external_range: str = "203.0.113.0/24"
+    internet_range: str = "198.51.100.0/24"
+    mtu: int = 1460
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node as the Lab or a Node object asks for it; `pod_cidr` and `address` are empty unless asked for."""
+
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+    zone: str = ""
+    pod_cidr: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """A host outside the cluster; `network` is "internet" or "vpc", `address` empty unless asked for."""
+
+    name: str
+    network: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabSpec:
+    """A whole Lab. `checks` are the checks of interface section 4 as written."""
+
+    name: str
+    cluster: ClusterSpec = ClusterSpec()
+    vpc: VpcSpec = VpcSpec()
+    nodes: tuple[NodeSpec, ...] = (NodeSpec("node-1"), NodeSpec("node-2"))
+    clients: tuple[ClientSpec, ...] = (ClientSpec("laptop", "internet"), ClientSpec("vm", "vpc"))
+    checks: tuple[Body, ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything one `up` was given: the Lab, the objects in file order (defaults filled in), the references of
+    objects that carry nothing for the network, and warnings (each FILE:LINE:COL: OBJECT: text)."""
+
+    lab: LabSpec
+    objects: tuple[Object, ...]
+    ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,186 @@
+"""The nouns of a Cluster: an immutable snapshot that everything below (components, checks, commands) reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nslab.api.objects import Body, LabSpec, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node: its address in the VPC's primary range, the range of its Pods (a CIDR), labels and zone."""
+
+    name: str
+    ip: str
+    pod_range: str
+    labels: dict[str, str] = field(default_factory=dict)
+    zone: str = ""
+    unschedulable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPort:
+    """A port that a container listens on; `name` is empty where the manifest gives none. `protocol` is TCP, UDP or
+    SCTP."""
+
+    port: int
+    protocol: str = "TCP"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container. `command` (with arguments) is set only for `image: host`, which runs it from the host's files;
+    every other container is served by the responder. `probes` maps "readiness", "liveness" and "startup" to the
+    manifest's Probe."""
+
+    name: str
+    image: str
+    ports: tuple[ContainerPort, ...] = ()
+    command: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    probes: dict[str, Body] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A Pod with a place and an address.
+
+    `uid` changes when the Pod is replaced. `owner` is ("Deployment", "web") or ("", "") for a bare Pod. `ip` of a
+    `host_network` Pod is its node's. `body` is the Pod as a Kubernetes object, status included.
+    `inferred_ports` says that no container declares a port and that `containers` got them from the Services.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    ip: str
+    node: str
+    labels: dict[str, str]
+    containers: tuple[Container, ...]
+    host_network: bool = False
+    owner: tuple[str, str] = ("", "")
+    inferred_ports: bool = False
+    body: Body = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """NAMESPACE/NAME, unique among the Pods of a lab."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address and port behind a Service port. `node` and `pod` (a Pod's key) are empty for an address that is
+    no Pod of the lab. The three conditions are those of discovery.k8s.io/v1."""
+
+    ip: str
+    port: int
+    node: str = ""
+    pod: str = ""
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    zone: str = ""
+    zone_hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port of a Service. `number` is its sticky identity in the rules (a lease), `node_port` 0 where it has none;
+    `endpoints` are all of them, ready or not, in a stable order."""
+
+    name: str
+    protocol: str
+    port: int
+    target_port: int | str
+    node_port: int
+    number: int
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service. `cluster_ip` is "" for headless and ExternalName Services. `affinity_timeout` is in seconds, 0
+    without ClientIP affinity. The traffic policies are "Cluster" or "Local". `load_balancer_ips` are its VIPs."""
+
+    namespace: str
+    name: str
+    type: str
+    cluster_ip: str
+    ports: tuple[ServicePort, ...]
+    selector: dict[str, str]
+    affinity_timeout: int = 0
+    external_traffic_policy: str = "Cluster"
+    internal_traffic_policy: str = "Cluster"
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    health_check_node_port: int = 0
+    publish_not_ready: bool = False
+    external_name: str = ""
+    body: Body = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """NAMESPACE/NAME, unique among the Services of a lab."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A host outside the cluster; `network` is "internet" or "vpc"."""
+
+    name: str
+    network: str
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """What was given out and stays given out: sticky across every `up` of a lab, never overlapping.
+
+    Each maps a holder to its lease. Holders: node name; Pod key + "#" + uid; Service key; "SERVICE:PORTNAME/PROTO".
+    `cursors` remember, per Pod range, the last address given, so that a freed one is not reused at once.
+    """
+
+    node_ips: dict[str, str] = field(default_factory=dict)
+    pod_ranges: dict[str, str] = field(default_factory=dict)
+    pod_nodes: dict[str, str] = field(default_factory=dict)
+    pod_ips: dict[str, str] = field(default_factory=dict)
+    cluster_ips: dict[str, str] = field(default_factory=dict)
+    node_ports: dict[str, int] = field(default_factory=dict)
+    load_balancer_ips: dict[str, str] = field(default_factory=dict)
+    client_ips: dict[str, str] = field(default_factory=dict)
+    service_numbers: dict[str, int] = field(default_factory=dict)
+    cursors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The whole lab at one moment. Mappings are by name or key, in a stable order."""
+
+    lab: LabSpec
+    objects: tuple[Object, ...]
+    nodes: dict[str, Node]
+    pods: dict[str, Pod]
+    services: dict[str, Service]
+    clients: dict[str, Client]
+    leases: Leases
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def pods_by_ip(self) -> dict[str, Pod]:
+        """Pods by address; without hostNetwork Pods, which share their node's."""
+        return {pod.ip: pod for pod in self.pods.values() if not pod.host_network}
+
+    @cached_property
+    def pods_by_node(self) -> dict[str, tuple[Pod, ...]]:
+        """Pods of each node, every node included."""
+        by_node: dict[str, list[Pod]] = {name: [] for name in self.nodes}
+        for pod in self.pods.values():
+            by_node[pod.node].append(pod)
+        return {name: tuple(pods) for name, pods in by_node.items()}

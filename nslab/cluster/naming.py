@@ -1,0 +1,54 @@
+"""The names of namespaces, links and files, derived from the lab's and the object's.
+
+A dot separates the parts of a netns name: a lab's name is a DNS label and has none, so that one lab's prefix is
+never another's.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from nslab.cluster.model import Pod
+
+STATE_ROOT = "/run/nslab"
+
+
+def lab_prefix(lab: str) -> str:
+    """The beginning of every netns name of the lab."""
+    return f"{lab}."
+
+
+def vpc_netns(lab: str) -> str:
+    return f"{lab}.vpc"
+
+
+def internet_netns(lab: str) -> str:
+    return f"{lab}.internet"
+
+
+def node_netns(lab: str, node: str) -> str:
+    return f"{lab}.node.{node}"
+
+
+def client_netns(lab: str, client: str) -> str:
+    return f"{lab}.client.{client}"
+
+
+def pod_netns(lab: str, pod: Pod) -> str:
+    """The netns a Pod lives in: its own, or its node's with hostNetwork."""
+    if pod.host_network:
+        return node_netns(lab, pod.node)
+    return _bounded(f"{lab}.pod.{pod.namespace}.{pod.name}")
+
+
+def link_name(prefix: str, long_name: str) -> str:
+    """`prefix` and a hash of the long name, within the kernel's 15 characters (IFNAMSIZ - 1)."""
+    return f"{prefix}{sha256(long_name.encode()).hexdigest()}"[:15]
+
+
+def _bounded(name: str, limit: int = 255) -> str:
+    """A file name of at most `limit` octets; a longer one ends in a hash of the whole."""
+    if len(name) <= limit:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:10]
+    return f"{name[: limit - 11]}-{digest}"

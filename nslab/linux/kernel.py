@@ -1,0 +1,36 @@
+"""The protocol between nslab and a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from nslab.netstate.model import NetState
+from nslab.netstate.operations import Batch
+
+Progress = Callable[[str, int, int], None]
+"""Called as (phase, operations done, operations in the phase)."""
+
+
+class Kernel(Protocol):
+    """A kernel that holds labs. Two implementations: `real.RealKernel` and `fake.FakeKernel`."""
+
+    def observe(self, lab: str, names: Iterable[str], files: Iterable[str]) -> NetState:
+        """The present state of the lab's namespaces: of those in `names`, and of every other one that carries the
+        lab's stamp; and of the files in `files` that exist.
+
+        Only what nslab can own is reported: routes of the main table that it (protocol static) made, links with the
+        lab's alias, nft tables with the lab's comment, sysctls it ever sets.
+        Raises OwnershipError when a name in `names` belongs to a netns, or a link in it, that is not the lab's.
+        """
+
+    def apply(self, batch: Batch, progress: Progress | None = None) -> None:
+        """Carry the batch out, phase by phase. What is already as an operation wants it (a netns, link, address or
+        route that exists alike or is gone already) counts as done.
+
+        Raises KernelError naming the first operation that the kernel refused; operations before it stay done and
+        the caller observes anew before the next try.
+        """
+
+    def labs(self) -> list[str]:
+        """The names of the labs that own at least one netns of this kernel, sorted."""

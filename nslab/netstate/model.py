@@ -1,0 +1,126 @@
+"""A lab's network: its namespaces with their links, addresses, routes, sysctls and nft tables, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nslab.nft.objects import Table
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device of one netns.
+
+    `kind` is the rtnetlink kind: "veth", "bridge" or "loopback". `alias` is the long, person-readable name and the
+    ownership stamp (it begins with "nslab:LAB "). `peer` of a veth is (netns, link name) of its other end; a pair is
+    created by the end whose `creates_peer` is true. `mac` is set only where it must not be the kernel's choice.
+    """
+
+    name: str
+    kind: str
+    alias: str
+    mtu: int
+    master: str = ""
+    hairpin: bool = False
+    peer: tuple[str, str] | None = None
+    creates_peer: bool = False
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IPv4 address with its prefix length ("10.8.0.1/24") on a link."""
+
+    link: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An IPv4 route of the main table.
+
+    `destination` is a CIDR ("0.0.0.0/0" is the default route). `kind` is "unicast" or "blackhole". A unicast route
+    leaves by `link`, directly or through `via` (`onlink`: the gateway is on the link although no address says so), or
+    by several `nexthops`, each (via, link, weight), over which the kernel spreads flows.
+    """
+
+    destination: str
+    link: str = ""
+    via: str = ""
+    onlink: bool = False
+    source: str = ""
+    nexthops: tuple[tuple[str, str, int], ...] = ()
+    kind: str = "unicast"
+
+
+@dataclass(frozen=True, slots=True)
+class Netns:
+    """One network namespace.
+
+    `uid` is the identity of what it stands for (a replaced Pod has another): a namespace of the same name with
+    another uid is deleted and made anew. `sysctls` maps names below /proc/sys/net, written with slashes
+    ("ipv4/ip_forward"), to their value.
+    """
+
+    name: str
+    uid: str
+    links: dict[str, Link] = field(default_factory=dict)
+    addresses: frozenset[Address] = frozenset()
+    routes: dict[str, Route] = field(default_factory=dict)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    tables: dict[tuple[str, str], Table] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NetState:
+    """All namespaces of the lab `lab` by name, and the files it keeps on the host (path to content)."""
+
+    lab: str
+    netns: dict[str, Netns] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def stamp(lab: str, long_name: str) -> str:
+    """The alias of a link: ownership stamp and long name, cut to the kernel's 255 octets (IFALIASZ)."""
+    return f"nslab:{lab} {long_name}"[:255]
+
+
+def join(lab: str, parts: Iterable[NetState]) -> NetState:
+    """The union of what several components want.
+
+    Raises ValueError when two of them want different things of one name: a defect of nslab, not of the user's files.
+    """
+    netns: dict[str, Netns] = {}
+    files: dict[str, str] = {}
+    for part in parts:
+        _update(files, part.files, "file")
+        for name, more in part.netns.items():
+            known = netns.get(name)
+            if known is None:
+                netns[name] = Netns(
+                    name, more.uid, dict(more.links), more.addresses, dict(more.routes), dict(more.sysctls),
+                    dict(more.tables),
+                )
+                continue
+            if known.uid != more.uid:
+                raise ValueError(f"netns {name}: wanted with two uids, {known.uid} and {more.uid}")
+            _update(known.links, more.links, f"{name}: link")
+            _update(known.routes, more.routes, f"{name}: route")
+            _update(known.sysctls, more.sysctls, f"{name}: sysctl")
+            _update(known.tables, more.tables, f"{name}: table")
+            netns[name] = Netns(
+                name, known.uid, known.links, known.addresses | more.addresses, known.routes, known.sysctls,
+                known.tables,
+            )
+    return NetState(lab, netns, files)
+
+
+def _update(into: dict[K, V], more: dict[K, V], what: str) -> None:
+    for key, value in more.items():
+        if into.setdefault(key, value) != value:
+            raise ValueError(f"{what} {key}: wanted in two ways, {into[key]} and {value}")

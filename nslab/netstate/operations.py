@@ -1,0 +1,204 @@
+"""Single operations on a kernel, in the order of `PHASES`, each able to say itself as a command line.
+
+What `--dry-run` prints and what errors quote is `describe()`: an `ip`, `nft` or `sysctl` line that a person could
+type. `linux` carries the same objects out by netlink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nslab.netstate.model import Address, Link, Route
+from nslab.nft.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class AddNetns:
+    """Create the netns, stamp it, and bring its loopback up."""
+
+    netns: str
+    uid: str
+
+    def describe(self) -> str:
+        return f"ip netns add {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNetns:
+    netns: str
+
+    def describe(self) -> str:
+        return f"ip netns delete {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddLink:
+    """Create a link (and a veth's peer with it), named, aliased, sized, enslaved and up. `peer` is the other end's
+    Link where the pair is a veth."""
+
+    netns: str
+    link: Link
+    peer: Link | None = None
+
+    def describe(self) -> str:
+        link = self.link
+        line = f"ip -n {self.netns} link add {link.name} mtu {link.mtu} type {link.kind}"
+        if link.peer and self.peer:
+            line += f" peer {self.peer.name} netns {link.peer[0]}"
+        if link.master:
+            line += f"; ip -n {self.netns} link set {link.name} master {link.master}"
+        if link.hairpin:
+            line += f"; bridge -n {self.netns} link set dev {link.name} hairpin on"
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class SetLink:
+    """Change an existing link to the wanted mtu, master, hairpin, alias, mac, and up."""
+
+    netns: str
+    link: Link
+
+    def describe(self) -> str:
+        link = self.link
+        master = f"master {link.master}" if link.master else "nomaster"
+        return f"ip -n {self.netns} link set {link.name} mtu {link.mtu} {master} up"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    netns: str
+    name: str
+
+    def describe(self) -> str:
+        return f"ip -n {self.netns} link delete {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    netns: str
+    address: Address
+
+    def describe(self) -> str:
+        return f"ip -n {self.netns} address add {self.address.address} dev {self.address.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddress:
+    netns: str
+    address: Address
+
+    def describe(self) -> str:
+        return f"ip -n {self.netns} address delete {self.address.address} dev {self.address.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRoute:
+    netns: str
+    route: Route
+
+    def describe(self) -> str:
+        route = self.route
+        if route.kind != "unicast":
+            return f"ip -n {self.netns} route replace {route.kind} {route.destination}"
+        line = f"ip -n {self.netns} route replace {route.destination}"
+        for via, link, weight in route.nexthops:
+            line += f" nexthop via {via} dev {link} weight {weight}"
+        if route.via:
+            line += f" via {route.via}"
+        if route.link:
+            line += f" dev {route.link}"
+        if route.source:
+            line += f" src {route.source}"
+        return line + (" onlink" if route.onlink else "")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoute:
+    netns: str
+    route: Route
+
+    def describe(self) -> str:
+        return f"ip -n {self.netns} route delete {self.route.destination}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    netns: str
+    name: str
+    value: str
+
+    def describe(self) -> str:
+        return f"ip netns exec {self.netns} sysctl -w net.{self.name.replace('/', '.')}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyTransaction:
+    """One atomic nftables transaction in one netns."""
+
+    netns: str
+    transaction: Transaction
+
+    def describe(self) -> str:
+        return f"ip netns exec {self.netns} nft -f - <<EOF\n{self.transaction.text()}EOF"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    path: str
+    content: str
+
+    def describe(self) -> str:
+        return f"write {self.path} ({len(self.content)} octets)"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    path: str
+
+    def describe(self) -> str:
+        return f"rm {self.path}"
+
+
+Operation = (
+    AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | AddAddress | DeleteAddress | ReplaceRoute | DeleteRoute
+    | SetSysctl | ApplyTransaction | WriteFile | RemoveFile
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Ordered phases of operations. Within a phase operations on different namespaces may run side by side;
+    those on one netns keep their order. Phases, in order:
+
+    replace   namespaces whose name must become free first
+    netns     new namespaces
+    links     new links; a veth's other end needs both namespaces
+    configure links, addresses, routes, sysctls, rules and files
+    remove    what is wanted no longer, last: add before delete
+    """
+
+    replace: tuple[Operation, ...] = ()
+    netns: tuple[Operation, ...] = ()
+    links: tuple[Operation, ...] = ()
+    configure: tuple[Operation, ...] = ()
+    remove: tuple[Operation, ...] = field(default=())
+
+    @property
+    def phases(self) -> tuple[tuple[str, tuple[Operation, ...]], ...]:
+        return (
+            ("replace", self.replace), ("netns", self.netns), ("links", self.links),
+            ("configure", self.configure), ("remove", self.remove),
+        )
+
+    def __iter__(self) -> Iterator[Operation]:
+        for _, operations in self.phases:
+            yield from operations
+
+    def __len__(self) -> int:
+        return sum(len(operations) for _, operations in self.phases)
+
+    def describe(self) -> str:
+        """The whole batch as command lines, one operation a line (a transaction as its own block)."""
+        return "".join(f"{operation.describe()}\n" for operation in self)

@@ -1,0 +1,14 @@
+"""Fixtures that every test shares."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to touch a machine's own network: all but the linters run inside `tests/private`."""
+    only_lint = all("lint" in argument for argument in session.config.args)
+    if not only_lint and os.environ.get("NSLAB_PRIVATE") != "1":
+        pytest.exit("run the tests with `make test`, or as `tests/private .venv/bin/pytest ...`", returncode=2)
