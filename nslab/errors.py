@@ -23,7 +23,7 @@ class NslabError(Exception):
         return f"{text}\n  {self.hint}" if self.hint else text
 
 
-class CheckFailed(NslabError):
+class CheckError(NslabError):
     """A check failed, or a probe did not find what was expected."""
 
     exit_code = 1

@@ -1,0 +1,66 @@
+"""What a prober is asked, and what it answers (interface section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """The HTTP part of a flow. `path` includes the query. `host` and `sni` default to the destination as written."""
+
+    method: str = "GET"
+    path: str = "/"
+    host: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    sni: str = ""
+    insecure: bool = False
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Packets to send: `count` separate attempts from the netns `netns` to `ip`:`port`.
+
+    `protocol` is tcp, udp, icmp, http, https or dns. tcp and udp ask the responder behind the port who it is; a peer
+    that is no responder is still open once it has accepted (tcp) or answered (udp). `timeout` is in seconds, for one
+    attempt. `source` is the source address to bind, empty for the kernel's choice. `query` is (name, type) for dns.
+    """
+
+    id: str
+    netns: str
+    protocol: str
+    ip: str
+    port: int = 0
+    count: int = 1
+    timeout: float = 1.0
+    source: str = ""
+    http: HttpRequest | None = None
+    query: tuple[str, str] = ("", "A")
+
+
+@dataclass(slots=True)
+class FlowResult:
+    """What came back, summed over all attempts of a flow.
+
+    `counts` has a count for each verdict met: "open" (answered), "refused" (RST or ICMP error), "timeout" (nothing
+    came back), "unreachable" (no route, or an ICMP unreachable of a host or network), "error" (anything else, said
+    in `detail`). `responders` counts NAMESPACE/POD of the answers, `client_ips` the source addresses they saw.
+    `rtts` are in seconds, of open attempts. The http fields are those of the last answer; `statuses` counts them all.
+    """
+
+    id: str
+    counts: dict[str, int] = field(default_factory=dict)
+    responders: dict[str, int] = field(default_factory=dict)
+    client_ips: dict[str, int] = field(default_factory=dict)
+    rtts: list[float] = field(default_factory=list)
+    statuses: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    answers: list[str] = field(default_factory=list)
+    detail: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The one verdict of all attempts, or "mixed"."""
+        return next(iter(self.counts)) if len(self.counts) == 1 else "mixed"
