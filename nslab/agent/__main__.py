@@ -1,0 +1,70 @@
+"""The agent's process: `python -m nslab.agent`, started by `client.start_agent`.
+
+It stands by until it is told its lab on standard input (so that its imports run beside the decoding of the user's
+files), takes the lab's lock, and says on standard output what became of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import socket
+import sys
+
+import setproctitle
+
+from nslab.agent.daemon import Agent
+from nslab.agent.store import Paths
+from nslab.linux import process
+
+
+def main() -> int:
+    """Become the agent of the lab named on standard input. Returns the exit code."""
+    lab = sys.stdin.readline().strip()
+    if not lab:  # the files were at fault: there is no lab
+        return 0
+    paths = Paths(lab)
+    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = process.lock(str(paths.lock))
+    if lock is None:
+        _say({"busy": True})
+        return 0
+    paths.agent_socket.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listening.bind(str(paths.agent_socket))
+    os.chmod(paths.agent_socket, 0o600)
+    listening.listen(64)
+    _detach(paths)
+    setproctitle.setproctitle(f"nslab agent {lab}")
+    # Reference counting frees nearly all; the collector would only walk the lab's objects again and again.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        Agent(lab, listening).serve()
+    finally:
+        paths.agent_socket.unlink(missing_ok=True)
+        os.close(lock)
+    return 0
+
+
+def _say(message: dict[str, bool]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def _detach(paths: Paths) -> None:
+    """Say that the socket listens, and move the standard streams away from the caller's."""
+    _say({"listening": True})
+    null = os.open(os.devnull, os.O_RDWR)
+    log = os.open(paths.agent_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    os.close(null)
+    os.close(log)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""What commands ask of a lab: `up`, `down`, its snapshot. Cheap to import."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nslab import __version__
+from nslab.agent import messages, store
+from nslab.agent.store import Paths
+from nslab.errors import BusyError, NotFoundError, NslabError, UsageError
+
+if TYPE_CHECKING:
+    from nslab.api.objects import Manifest
+    from nslab.cluster.model import Cluster
+
+Progress = Callable[[str, int, int], None]
+START_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabEntry:
+    """One line of `nslab ls`. `agent_pid` is None when the agent is dead; `file` is what the lab was made from."""
+
+    name: str
+    nodes: int
+    pods: int
+    services: int
+    created: float
+    updated: float
+    file: str
+    agent_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A lab as it is now. `ready` and `restarts` are by Pod key; a Pod that is missing in `ready` is ready."""
+
+    cluster: Cluster
+    created: float
+    updated: float
+    agent_pid: int | None = None
+    responder_pid: int | None = None
+    ready: dict[str, bool] = field(default_factory=dict)
+    restarts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """What an `up` did. `changed` has a line for each thing that differs; `seconds` is the whole time it took."""
+
+    lab: str
+    created: bool
+    operations: int
+    changed: list[str]
+    warnings: list[str]
+    not_ready: list[str]
+    seconds: float
+
+    @property
+    def ready(self) -> bool:
+        return not self.not_ready
+
+
+class StandbyAgent:
+    """A process that imports the agent's code while the caller still reads files, and then becomes a lab's agent."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nslab.agent"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd="/",
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+
+    def become(self, lab: str) -> bool:
+        """Make it the lab's agent. False when another process holds the lab."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{lab}\n".encode())
+        self.process.stdin.close()
+        line = self.process.stdout.readline()
+        self.process.stdout.close()
+        if not line:
+            raise NslabError(
+                f"the agent of lab {lab} does not start (exit code {self.process.wait()})",
+                hint=f"its log: {Paths(lab).agent_log}",
+            )
+        return "listening" in json.loads(line)
+
+    def dismiss(self) -> None:
+        """End it; there is no lab to run."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def _connect(lab: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(Paths(lab).agent_socket))
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    return connection
+
+
+def _ask(connection: socket.socket, request: messages.Json, progress: Progress | None = None) -> messages.Json:
+    """Send a request and wait for its result. Raises what the agent raised."""
+    with connection:
+        messages.send(connection, request)
+        for message in messages.receive(connection):
+            if "progress" in message:
+                if progress:
+                    progress(*message["progress"])
+            elif "error" in message:
+                raise messages.decode_error(message["error"])
+            else:
+                result: messages.Json = message["result"]
+                return result
+    raise NslabError("the agent ended before it answered", hint="run the command again: a new agent takes over")
+
+
+def _live_agent(lab: str, standby: StandbyAgent | None) -> socket.socket:
+    """A connection to the lab's agent, which is started where there is none, or where it is of another version."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        status = _agent_status(lab)
+        if status and status["version"] != __version__:
+            _stop_agent(lab)
+            continue
+        if status is None:
+            (standby or StandbyAgent()).become(lab)
+            standby = None
+        connection = _connect(lab)
+        if connection:
+            if standby:
+                standby.dismiss()
+            return connection
+        time.sleep(0.01)
+    raise BusyError(
+        f"lab {lab} is held by process {Paths(lab).lock.read_text().strip()}, which does not answer",
+        hint="wait for it to end, or end it, and try again",
+    )
+
+
+def _agent_status(lab: str) -> messages.Json | None:
+    connection = _connect(lab)
+    return _ask(connection, {"op": "status"}) if connection else None
+
+
+def up(
+    manifest: Manifest, *, wait: float, progress: Progress | None = None, standby: StandbyAgent | None = None
+) -> UpResult:
+    """Build the lab, or converge it to the manifest. Waits up to `wait` seconds for every Pod to be ready.
+
+    Raises KernelError, OwnershipError, CapacityError and their like from the agent, BusyError where another process
+    holds the lab.
+    """
+    started = time.monotonic()
+    connection = _live_agent(manifest.lab.name, standby)
+    request = {"op": "up", "manifest": store.encode_manifest(manifest), "wait": wait}
+    result = _ask(connection, request, progress)
+    return UpResult(
+        result["lab"], result["created"], result["operations"], result["changed"], result["warnings"],
+        result["not_ready"], time.monotonic() - started,
+    )
+
+
+def plan(manifest: Manifest) -> str:
+    """The operations that `up` would do now, as command lines. Nothing is built. Raises as `up` does."""
+    from nslab.agent.network import Network
+    from nslab.cluster.allocate import allocate
+    from nslab.cluster.model import Leases
+    from nslab.linux.real import RealKernel
+
+    lab = manifest.lab.name
+    leases = store.load(lab).leases if lab in store.labs() else Leases()
+    _, batch = Network(RealKernel(), lab).plan(allocate(manifest, leases, _ready(lab)))
+    return batch.describe()
+
+
+def drift(lab: str) -> list[str]:
+    """What `up` would mend: the kernel against the lab's own objects, an operation a line."""
+    from nslab.agent.network import Network
+    from nslab.linux.real import RealKernel
+
+    _, batch = Network(RealKernel(), lab).plan(snapshot(lab).cluster)
+    return [operation.describe() for operation in batch]
+
+
+def down(lab: str, progress: Progress | None = None) -> bool:
+    """Remove the lab: its processes, namespaces, files and state. False when nothing of it was there."""
+    from nslab.agent.teardown import teardown
+
+    _stop_agent(lab)
+    return teardown(lab, progress)
+
+
+def gc() -> list[str]:
+    """Remove what no lab holds any more; returns what was removed."""
+    from nslab.agent.teardown import collect
+
+    return collect()
+
+
+def labs() -> list[LabEntry]:
+    """The labs of this machine."""
+    entries = []
+    for lab in store.labs():
+        fields: dict[str, Any] = json.loads(Paths(lab).summary.read_bytes())
+        entries.append(LabEntry(**fields, agent_pid=_holder(lab)))
+    return entries
+
+
+def pick(lab: str | None) -> str:
+    """The lab that a command is about: the named one, that of NSLAB_LAB, or the only one there is.
+
+    Raises NotFoundError where there is none of that name, or none at all, and UsageError where there are several.
+    """
+    known = store.labs()
+    wanted = lab or os.environ.get("NSLAB_LAB")
+    if wanted:
+        if wanted not in known:
+            raise NotFoundError(f"there is no lab {wanted!r}", hint=f"labs: {', '.join(known) or 'none'}")
+        return wanted
+    if not known:
+        raise NotFoundError("no lab is up", hint="`nslab up topology.yaml` builds one")
+    if len(known) > 1:
+        raise UsageError(f"several labs are up: {', '.join(known)}", hint="say which one with --lab NAME or NSLAB_LAB")
+    return known[0]
+
+
+def snapshot(lab: str) -> Snapshot:
+    """The lab as it is now, from its state on disk and, where it lives, from its agent. Raises NotFoundError."""
+    from nslab.cluster.allocate import allocate
+
+    state = store.load(lab)
+    status = _agent_status(lab) or {}
+    ready = status.get("ready", {})
+    return Snapshot(
+        allocate(state.manifest, state.leases, ready), state.created, state.updated, status.get("pid"),
+        status.get("responder_pid"), ready, status.get("restarts", {}),
+    )
+
+
+def log_path(lab: str, pod_key: str, container: str) -> str:
+    """The file with what an `image: host` container of the Pod NAMESPACE/NAME printed."""
+    return str(Paths(lab).container_log(pod_key, container))
+
+
+def _ready(lab: str) -> dict[str, bool]:
+    status = _agent_status(lab)
+    return status["ready"] if status else {}
+
+
+def _holder(lab: str) -> int | None:
+    """The pid of the process that holds the lab's lock, if one does."""
+    from nslab.linux.process import lock_holder
+
+    return lock_holder(str(Paths(lab).lock))
+
+
+def _stop_agent(lab: str) -> None:
+    """End the lab's agent, leaving the network and the containers as they are."""
+    connection = _connect(lab)
+    if connection is None:
+        return
+    _ask(connection, {"op": "stop"})
+    deadline = time.monotonic() + START_TIMEOUT
+    while _holder(lab) is not None and time.monotonic() < deadline:
+        time.sleep(0.002)

@@ -1,0 +1,224 @@
+"""The agent: one process a lab, single-threaded round one selector.
+
+It answers the control socket (`up`, `status`, `stop`), runs the containers' probes, keeps the responder and the host
+processes running, and follows every change of readiness into the kernel. Killed, it leaves all forwarding and all
+containers as they are; the next one takes over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nslab import __version__, errors
+from nslab.agent import containers, messages, store
+from nslab.agent.network import Network
+from nslab.agent.readiness import Readiness
+from nslab.agent.report import changes, summary
+from nslab.agent.responder import Responder
+from nslab.agent.store import Paths, State
+from nslab.cluster.allocate import allocate, with_readiness
+from nslab.cluster.model import Cluster, Leases
+from nslab.linux.real import RealKernel
+
+log = logging.getLogger("nslab.agent")
+
+Json = dict[str, Any]
+REQUEST_TIMEOUT = 10.0
+"""Seconds that a client may take to send its request."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A client that waits for its answer until every Pod is ready or the deadline (monotonic seconds) has passed."""
+
+    connection: socket.socket
+    deadline: float
+    result: Json
+
+
+class Agent:
+    """A lab's agent. The caller holds the lab's lock."""
+
+    def __init__(self, lab: str, listening: socket.socket) -> None:
+        self.paths = Paths(lab)
+        self.lab = lab
+        self.listening = listening
+        self.network = Network(RealKernel(), lab)
+        self.responder = Responder(self.paths)
+        self.containers = containers.Containers(self.paths)
+        self.readiness = Readiness()
+        self.state: State | None = None
+        self.cluster: Cluster | None = None
+        self.waiters: list[Waiter] = []
+        self.stopping = False
+        self.selector = selectors.DefaultSelector()
+        self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
+            "up": self._up, "status": self._status, "stop": self._stop,
+        }
+
+    def serve(self) -> None:
+        """Answer and watch until told to stop. Resumes a lab that a former agent left."""
+        self.selector.register(self.listening, selectors.EVENT_READ)
+        wake, signal_end = socket.socketpair()
+        for end in (wake, signal_end):
+            end.setblocking(False)
+        signal.set_wakeup_fd(signal_end.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.selector.register(wake, selectors.EVENT_READ)
+        self._resume()
+        while not self.stopping:
+            for key, _ in self.selector.select(self._tick()):
+                if key.fileobj is self.listening:
+                    self._accept()
+                elif key.fileobj is wake:
+                    wake.recv(4096)
+
+    def _resume(self) -> None:
+        """Take over a lab that is up: its containers, and the kernel to the state on disk."""
+        try:
+            self.state = store.load(self.lab)
+        except errors.NotFoundError:
+            return
+        try:
+            cluster = allocate(self.state.manifest, self.state.leases, self.readiness.ready)
+            self.network.converge(cluster)
+            self._run(cluster)
+        except errors.NslabError as error:
+            log.error("taking over %s: %s", self.lab, error)
+
+    def _accept(self) -> None:
+        connection, _ = self.listening.accept()
+        connection.settimeout(REQUEST_TIMEOUT)
+        answer: Json | None
+        try:
+            request = next(messages.receive(connection), None)
+            if request is None:
+                connection.close()
+                return
+            answer = self.operations[request["op"]](request, connection)
+        except errors.NslabError as error:
+            answer = {"error": messages.encode_error(error)}
+        except OSError as error:  # a client that went away in the middle hurts no one
+            log.info("a client left: %s", error)
+            connection.close()
+            return
+        except Exception as error:  # a defect: the client is told, the agent lives on
+            log.exception("request failed")
+            defect = errors.NslabError(f"the agent failed: {error!r}", hint=f"its log: {self.paths.agent_log}")
+            answer = {"error": messages.encode_error(defect)}
+        if answer is not None:
+            self._answer(connection, answer)
+
+    @staticmethod
+    def _answer(connection: socket.socket, answer: Json) -> None:
+        with connection:
+            try:
+                messages.send(connection, answer)
+            except OSError as error:
+                log.info("a client left before its answer: %s", error)
+
+    def _up(self, request: Json, connection: socket.socket) -> Json | None:
+        started = time.monotonic()
+        last_sent = 0.0
+
+        def progress(phase: str, done: int, total: int) -> None:
+            nonlocal last_sent
+            now = time.monotonic()
+            if done == total or now - last_sent > 0.05:
+                last_sent = now
+                try:
+                    messages.send(connection, {"progress": [phase, done, total]})
+                except OSError:  # the client was killed: the lab is built all the same
+                    pass
+
+        manifest = store.decode_manifest(request["manifest"])
+        former, former_cluster = self.state, self.cluster
+        cluster = allocate(manifest, former.leases if former else Leases(), self.readiness.ready)
+        self.network.plan(cluster)  # what is not ours is refused before anything is written
+        now = time.time()
+        self.state = State(manifest, cluster.leases, former.created if former else now, now)
+        store.save(self.state)
+        store.save_summary(self.lab, summary(cluster, self.state))
+        self.responder.start()
+        batch = self.network.converge(cluster, progress)
+        self._run(cluster)
+        result = {
+            "lab": self.lab,
+            "created": former is None,
+            "operations": len(batch),
+            "changed": changes(former_cluster, cluster),
+            "warnings": [*manifest.warnings, *cluster.warnings],
+            "converged": time.monotonic() - started,
+        }
+        waiter = Waiter(connection, time.monotonic() + float(request.get("wait", 0.0)), result)
+        self.waiters.append(waiter)
+        return None
+
+    def _run(self, cluster: Cluster) -> None:
+        """Make containers and probes those of `cluster`, whose network stands."""
+        self.cluster = cluster
+        self.responder.set(containers.listeners(cluster))
+        self.containers.set(cluster)
+        self.readiness.set(cluster)
+
+    def _status(self, request: Json, connection: socket.socket) -> Json:
+        return {
+            "result": {
+                "version": __version__,
+                "pid": os.getpid(),
+                "responder_pid": self.responder.pid,
+                "ready": self.readiness.ready,
+                "restarts": self._restarts(),
+                "not_ready": self._not_ready(),
+            }
+        }
+
+    def _stop(self, request: Json, connection: socket.socket) -> Json:
+        self.stopping = True
+        return {"result": {}}
+
+    def _restarts(self) -> dict[str, int]:
+        counts = dict(self.readiness.restarts)
+        for known in self.containers.processes.values():
+            counts[known.pod_key] = counts.get(known.pod_key, 0) + known.restarts
+        return counts
+
+    def _not_ready(self) -> list[str]:
+        if self.cluster is None:
+            return []
+        return [key for key in self.cluster.pods if not self.readiness.ready.get(key, True)]
+
+    def _tick(self) -> float:
+        """What time brings. Returns the seconds until it is due again."""
+        self.responder.tick(self.cluster)
+        due = self.containers.tick()
+        probe_due = self.readiness.tick(self.containers.restart)
+        if self.cluster is not None and self.readiness.take_changes():
+            self.cluster = with_readiness(self.cluster, self.readiness.ready)
+            try:
+                self.network.follow(self.cluster)
+            except errors.KernelError as error:
+                log.error("following readiness: %s", error)
+        self._release_waiters()
+        times = [1.0, *(t for t in (due, probe_due) if t is not None)]
+        times += [max(0.0, waiter.deadline - time.monotonic()) for waiter in self.waiters]
+        return min(times)
+
+    def _release_waiters(self) -> None:
+        if not self.waiters:
+            return
+        missing = self._not_ready()
+        now = time.monotonic()
+        for waiter in list(self.waiters):
+            if not missing or now >= waiter.deadline:
+                self.waiters.remove(waiter)
+                self._answer(waiter.connection, {"result": {**waiter.result, "not_ready": missing}})

@@ -1,0 +1,52 @@
+"""The walk from a Cluster to the kernel: desired, observe, diff, apply.
+
+`up`, a readiness change, a repair and `down` are this one function with another wish.
+"""
+
+from __future__ import annotations
+
+from nslab.cluster.model import Cluster
+from nslab.components.desired import desired
+from nslab.linux.kernel import Kernel, Progress
+from nslab.netstate.diff import diff
+from nslab.netstate.model import NetState
+from nslab.netstate.operations import Batch
+
+
+class Network:
+    """A lab's network in a kernel, kept equal to a wish.
+
+    `reached` is the state that the last successful `converge` left. `follow` trusts it, so that one endpoint's change
+    costs its difference and not an observation of the whole lab.
+    """
+
+    def __init__(self, kernel: Kernel, lab: str) -> None:
+        self.kernel = kernel
+        self.lab = lab
+        self.reached: NetState | None = None
+
+    def plan(self, cluster: Cluster | None) -> tuple[NetState, Batch]:
+        """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
+        nothing is wanted. Raises OwnershipError where a wanted name is somebody else's."""
+        want = desired(cluster) if cluster else NetState(self.lab)
+        have = self.kernel.observe(self.lab, want.netns, want.files)
+        return want, diff(want, have)
+
+    def converge(self, cluster: Cluster | None, progress: Progress | None = None) -> Batch:
+        """Make the kernel hold what the Cluster wants; returns the operations done. Raises KernelError."""
+        want, batch = self.plan(cluster)
+        self.reached = None
+        self.kernel.apply(batch, progress)
+        self.reached = want
+        return batch
+
+    def follow(self, cluster: Cluster) -> Batch:
+        """As `converge`, from the state last reached: for changes that come often, such as readiness."""
+        if self.reached is None:
+            return self.converge(cluster)
+        want = desired(cluster)
+        batch = diff(want, self.reached)
+        self.reached = None
+        self.kernel.apply(batch)
+        self.reached = want
+        return batch

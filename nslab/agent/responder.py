@@ -1,0 +1,61 @@
+"""The responder as the agent sees it: started when it is not there, told what to listen on, taken over when it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from nslab.agent.containers import listeners
+from nslab.agent.store import Paths
+from nslab.cluster.model import Cluster
+from nslab.errors import NslabError
+from nslab.servers.listeners import Listener
+from nslab.servers.responder_client import ResponderClient, start_responder
+
+log = logging.getLogger("nslab.agent")
+
+
+class Responder:
+    """A lab's responder process."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.pid = 0
+        self.client: ResponderClient | None = None
+
+    def start(self) -> None:
+        """Connect to the responder that runs, or start one. Raises NslabError where it cannot be started."""
+        if self.client is not None:
+            return
+        socket_path, log_path = str(self.paths.responder_socket), str(self.paths.responder_log)
+        try:
+            self.client = ResponderClient(socket_path)
+        except OSError:
+            try:
+                start_responder(socket_path, self.paths.lab, log_path)
+                self.client = ResponderClient(socket_path)
+            except OSError as error:
+                raise NslabError(f"the responder does not start: {error}", hint=f"its log: {log_path}") from error
+        self.pid = int(self.client.stats()["pid"])
+
+    def set(self, wanted: Iterable[Listener]) -> None:
+        """Make it listen on exactly these sockets. Raises NslabError naming those that cannot be had."""
+        self.start()
+        assert self.client is not None
+        failed = self.client.set(list(wanted))
+        if failed:
+            raise NslabError(
+                f"the responder cannot listen on {len(failed)} sockets, first: {failed[0]}",
+                hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
+            )
+
+    def tick(self, cluster: Cluster | None) -> None:
+        """Start it again where it has died, with what it listened on."""
+        if self.client is None or cluster is None or self.client.connected():
+            return
+        log.error("the responder has ended; starting it again")
+        self.client = None
+        try:
+            self.set(listeners(cluster))
+        except (NslabError, OSError) as error:
+            log.error("%s", error)

@@ -1,0 +1,165 @@
+"""A lab's state on disk: /run/nslab/LAB, on a tmpfs, so that it lives exactly as long as the namespaces do.
+
+    state.json       objects and leases, written before the kernel is touched (write-ahead)
+    summary.json     counts and times, for `nslab ls`
+    lock             held by the process that may change the lab (its pid is inside)
+    agent.sock       the agent's control socket          agent.log       its log
+    responder.sock   the responder's control socket      responder.log   its log
+    containers.json  processes of `image: host` containers
+    logs/            what those containers print
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nslab.api.objects import ClientSpec, ClusterSpec, LabSpec, Manifest, NodeSpec, Object, VpcSpec
+from nslab.cluster.model import Leases
+from nslab.cluster.naming import STATE_ROOT
+from nslab.errors import NotFoundError
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a lab is: the user's wish, what was given out for it, and the times (Unix seconds) of its first and its
+    last `up`."""
+
+    manifest: Manifest
+    leases: Leases
+    created: float
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of one lab."""
+
+    lab: str
+
+    @property
+    def root(self) -> Path:
+        return Path(STATE_ROOT, self.lab)
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.root / "agent.sock"
+
+    @property
+    def agent_log(self) -> Path:
+        return self.root / "agent.log"
+
+    @property
+    def responder_socket(self) -> Path:
+        return self.root / "responder.sock"
+
+    @property
+    def responder_log(self) -> Path:
+        return self.root / "responder.log"
+
+    @property
+    def containers(self) -> Path:
+        return self.root / "containers.json"
+
+    def container_log(self, pod_key: str, container: str) -> Path:
+        """The log of one container of the Pod NAMESPACE/NAME."""
+        return self.root / "logs" / f"{pod_key.replace('/', '.')}.{container}.log"
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Replace the file's content so that a reader, or a crash, sees the old or the new one and nothing between."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(content)
+    os.rename(temporary, path)
+
+
+def save(state: State) -> None:
+    """Write the lab's state. Raises OSError where the disk refuses."""
+    encoded = {
+        "manifest": encode_manifest(state.manifest),
+        "leases": asdict(state.leases),
+        "created": state.created,
+        "updated": state.updated,
+    }
+    write_atomically(Paths(state.manifest.lab.name).state, json.dumps(encoded, separators=(",", ":")))
+
+
+def load(lab: str) -> State:
+    """Read the lab's state. Raises NotFoundError where there is none."""
+    try:
+        encoded = json.loads(Paths(lab).state.read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no lab {lab!r}", hint="`nslab ls` lists the labs") from None
+    return State(
+        decode_manifest(encoded["manifest"]), Leases(**encoded["leases"]), encoded["created"], encoded["updated"]
+    )
+
+
+def save_summary(lab: str, summary: Json) -> None:
+    """Write what `nslab ls` shows without building the Cluster."""
+    write_atomically(Paths(lab).summary, json.dumps(summary))
+
+
+def labs() -> list[str]:
+    """The labs with a state on disk, sorted."""
+    root = Path(STATE_ROOT)
+    return sorted(entry.name for entry in root.iterdir() if (entry / "state.json").exists()) if root.is_dir() else []
+
+
+def remove(lab: str) -> None:
+    """Remove the lab's state, and the root of all states when it was the last one. What is gone already is fine."""
+    shutil.rmtree(Paths(lab).root, ignore_errors=True)
+    try:
+        os.rmdir(STATE_ROOT)
+    except OSError:  # other labs live there, or it is gone
+        pass
+
+
+def encode_manifest(manifest: Manifest) -> Json:
+    """The manifest as JSON, for the state on disk and for the control socket."""
+    return {
+        "lab": asdict(manifest.lab),
+        "objects": [
+            [item.api_version, item.kind, item.namespace, item.name, item.body, item.where]
+            for item in manifest.objects
+        ],
+        "ignored": manifest.ignored,
+        "warnings": manifest.warnings,
+    }
+
+
+def decode_manifest(encoded: Json) -> Manifest:
+    """The inverse of `encode_manifest`."""
+    lab = dict(encoded["lab"])
+    lab["cluster"] = ClusterSpec(**lab["cluster"])
+    lab["vpc"] = VpcSpec(**lab["vpc"])
+    lab["nodes"] = tuple(NodeSpec(**node) for node in lab["nodes"])
+    lab["clients"] = tuple(ClientSpec(**client) for client in lab["clients"])
+    lab["checks"] = tuple(lab["checks"])
+    return Manifest(
+        LabSpec(**lab),
+        tuple(Object(*item) for item in encoded["objects"]),
+        tuple(encoded["ignored"]),
+        tuple(encoded["warnings"]),
+    )
