@@ -1,0 +1,101 @@
+"""The network inside a node: one veth pair for each Pod, as the node's CNI plugin makes it.
+
+Without network policy (the bridge plugin of GKE's older nodes)      With it (ptp: a route for each Pod)
+
+    pod eth0 10.8.0.2/24   pod eth0 10.8.0.3/24                      pod eth0 10.8.0.2/32   pod eth0 10.8.0.3/32
+         |                      |                                         |                      |
+    veth1f..               veth2a..                                  veth1f.. 10.8.0.1/32   veth2a.. 10.8.0.1/32
+         +------- cbr0 ---------+                                         |                      |
+               10.8.0.1/24                                           10.8.0.2/32 dev veth1f..  10.8.0.3/32 dev ..
+                  |  the node routes                                      the node routes
+                eth0                                                    eth0
+
+On the bridge two Pods of a node talk without the node's IP layer; with routes every packet crosses the node's forward
+hook, where policies are enforced. A hostNetwork Pod lives in its node's netns and gets nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nslab.cluster import naming
+from nslab.cluster.model import Cluster, Node, Pod
+from nslab.components.part import first_host, node_identity, part
+from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+
+BRIDGE = "cbr0"
+
+BRIDGE_SYSCTLS = {
+    # The answer of a Service's endpoint to a Pod of the same node is bridged. It must meet conntrack all the same,
+    # or it would reach the client with the endpoint's address instead of the Service's.
+    "bridge/bridge-nf-call-iptables": "1",
+    # A Pod that reached a neighbour through a Service must not be told of the shorter way: that is no Service.
+    f"ipv4/conf/{BRIDGE}/send_redirects": "0",
+    f"ipv4/conf/{BRIDGE}/rp_filter": "0",
+}
+
+
+def desired(cluster: Cluster) -> NetState:
+    """Every Pod's netns and link, and what its node needs to reach it."""
+    routed = cluster.lab.cluster.network_policy
+    netns: dict[str, Netns] = {}
+    for node in cluster.nodes.values():
+        pods = [pod for pod in cluster.pods_by_node[node.name] if not pod.host_network]
+        inside = _routed_node(cluster, node, pods) if routed else _bridged_node(cluster, node, pods)
+        netns[inside.name] = inside
+        for pod in pods:
+            own = _pod(cluster, node, pod, routed)
+            netns[own.name] = own
+    return NetState(cluster.lab.name, netns)
+
+
+def host_link(pod: Pod) -> str:
+    """The name, in the node's netns, of the link to a Pod."""
+    return naming.link_name("veth", pod.key)
+
+
+def _bridged_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
+    name, uid = node_identity(cluster, node)
+    lab, mtu = cluster.lab.name, cluster.lab.vpc.mtu
+    links = [Link(BRIDGE, "bridge", stamp(lab, f"node {node.name} {BRIDGE}"), mtu)]
+    # Hairpin: a Pod that reaches itself through its Service gets the frame back by the port that it came from.
+    links += _host_links(cluster, pods, master=BRIDGE, hairpin=True)
+    gateway = Address(BRIDGE, f"{first_host(node.pod_range)}/{_length(node.pod_range)}")
+    return part(name, uid, links=links, addresses=[gateway], sysctls=BRIDGE_SYSCTLS)
+
+
+def _routed_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
+    name, uid = node_identity(cluster, node)
+    gateway = first_host(node.pod_range)
+    # An address of the range that no Pod has would else go out by the default route and be sent back by the VPC.
+    routes = [Route(node.pod_range, kind="blackhole")]
+    routes += [Route(f"{pod.ip}/32", link=host_link(pod)) for pod in pods]
+    addresses = [Address(host_link(pod), f"{gateway}/32") for pod in pods]
+    return part(name, uid, links=_host_links(cluster, pods), addresses=addresses, routes=routes)
+
+
+def _host_links(cluster: Cluster, pods: list[Pod], *, master: str = "", hairpin: bool = False) -> Iterator[Link]:
+    lab, mtu = cluster.lab.name, cluster.lab.vpc.mtu
+    for pod in pods:
+        yield Link(
+            host_link(pod), "veth", stamp(lab, f"to pod {pod.key}"), mtu, master, hairpin,
+            peer=(naming.pod_netns(lab, pod), "eth0"), creates_peer=True,
+        )
+
+
+def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool) -> Netns:
+    lab = cluster.lab.name
+    link = Link(
+        "eth0", "veth", stamp(lab, f"pod {pod.key} eth0"), cluster.lab.vpc.mtu,
+        peer=(node_identity(cluster, node)[0], host_link(pod)),
+    )
+    length = "32" if routed else _length(node.pod_range)
+    default = Route("0.0.0.0/0", link="eth0", via=first_host(node.pod_range), onlink=routed)
+    return part(
+        naming.pod_netns(lab, pod), pod.uid, links=[link], addresses=[Address("eth0", f"{pod.ip}/{length}")],
+        routes=[default],
+    )
+
+
+def _length(prefix: str) -> str:
+    return prefix.partition("/")[2]

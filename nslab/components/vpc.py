@@ -1,0 +1,242 @@
+"""The cloud's network: a VPC that routes, the internet beyond it, and the hosts that hang on both.
+
+    client/laptop          client/vm          node-1                node-2
+    198.51.100.2/32        10.128.0.9/32      10.128.0.2/32         10.128.0.3/32
+       |eth0                  |eth0              |eth0                 |eth0
+       |                      |                  |  Pods 10.8.0.0/24   |  Pods 10.8.1.0/24
+    LAB.internet ---edge--- LAB.vpc -------------+---------------------+
+    198.51.100.1 (lo)       10.128.0.1 (lo): the subnet's gateway
+
+As in the cloud there is no shared segment: every host has a /32 and reaches everything, even its neighbour in the
+subnet, through the gateway. The VPC has a route to each host, to each node's Pod range (an alias range in VPC-native
+clusters, a custom static route in routes-based ones), and to each load balancer address one route over all nodes.
+
+A passthrough load balancer is that route: packets keep both addresses, the node answers the client itself (direct
+server return), and the kernel spreads connections by the hash of their five-tuple. Client affinity in the balancer
+itself cannot be had so: the hash policy is the namespace's, not the route's. External addresses named by a Service's
+`externalIPs` are routed the same way, when they are of externalRange.
+
+What the internet may do: reach load balancer addresses of externalRange and answer the nodes. Nodes have no external
+address yet, so the internet routes nodeRange back to the VPC, and masqueraded traffic shows its node's address. New
+connections from the internet to any other address are dropped at the edge; towards Pods and Services the internet
+has no route at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from nslab.cluster import naming
+from nslab.cluster.model import Client, Cluster, Node
+from nslab.components.part import client_identity, first_host, node_identity, owner, part
+from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+from nslab.nft.datatypes import IFNAME, IPV4_ADDR
+from nslab.nft.objects import Chain, Hook, Key, Rule, Set, Table
+from nslab.nft.statements import (
+    DROP,
+    IP_DADDR,
+    IP_SADDR,
+    META_IIFNAME,
+    Compare,
+    Counter,
+    CtState,
+    InPrefix,
+    InSet,
+)
+
+EDGE_LINK = "edge"
+INTERNET_LINK = "vpc"
+DEFAULT = "0.0.0.0/0"
+
+ROUTER_SYSCTLS = {
+    # It forwards other hosts' packets.
+    "ipv4/ip_forward": "1",
+    # A namespace inherits the host's setting. A check of the source against the route back would drop what a
+    # routes-based VPC lets pass, and the anti-spoofing of a VPC-native one must be seen in its own counter.
+    "ipv4/conf/all/rp_filter": "0",
+    # A node that sends to a load balancer address may get its packet back by the same link. That is no bad route.
+    "ipv4/conf/all/send_redirects": "0",
+}
+VPC_SYSCTLS = ROUTER_SYSCTLS | {
+    # Balance by five-tuple, as the cloud's passthrough load balancer does without affinity; the kernel's default
+    # would pin a client address to one node.
+    "ipv4/fib_multipath_hash_policy": "1",
+}
+LINK_SYSCTLS = {
+    # The kernel takes the larger of "all" and the link's own for the first, and either of them for the second.
+    "rp_filter": "0",
+    "send_redirects": "0",
+}
+
+
+def desired(cluster: Cluster) -> NetState:
+    """VPC, internet, and the uplink of every node and client."""
+    netns = [_vpc(cluster), _internet(cluster)]
+    netns += [_node(cluster, node) for node in cluster.nodes.values()]
+    netns += [_client(cluster, client) for client in cluster.clients.values()]
+    return NetState(cluster.lab.name, {each.name: each for each in netns})
+
+
+def node_link(node: Node) -> str:
+    """The name, in the VPC's netns, of the link to a node."""
+    return naming.link_name("node", node.name)
+
+
+def client_link(client: Client) -> str:
+    """The name, in the VPC's or the internet's netns, of the link to a client."""
+    return naming.link_name("host", client.name)
+
+
+def external_addresses(cluster: Cluster) -> tuple[str, ...]:
+    """Every address that the VPC sends to all nodes: those of load balancers, and `externalIPs` of externalRange."""
+    external = IPv4Network(cluster.lab.vpc.external_range)
+    addresses: dict[str, None] = {}
+    for service in cluster.services.values():
+        addresses.update(dict.fromkeys(service.load_balancer_ips))
+        addresses.update(dict.fromkeys(ip for ip in service.external_ips if IPv4Address(ip) in external))
+    return tuple(addresses)
+
+
+def _vpc(cluster: Cluster) -> Netns:
+    lab, spec = cluster.lab.name, cluster.lab.vpc
+    links, routes = [], list(_vpc_routes(cluster))
+    for node in cluster.nodes.values():
+        links.append(_downlink(cluster, node_link(node), f"node {node.name}", node_identity(cluster, node)[0]))
+        routes.append(Route(f"{node.ip}/32", link=node_link(node)))
+    for client in _clients(cluster, "vpc"):
+        name = client_identity(cluster, client)[0]
+        links.append(_downlink(cluster, client_link(client), f"client {client.name}", name))
+        routes.append(Route(f"{client.ip}/32", link=client_link(client)))
+    links.append(Link(
+        EDGE_LINK, "veth", stamp(lab, "edge to the internet"), spec.mtu,
+        peer=(naming.internet_netns(lab), INTERNET_LINK), creates_peer=True,
+    ))
+    return part(
+        naming.vpc_netns(lab), "vpc", links=links, addresses=[Address("lo", f"{first_host(spec.node_range)}/32")],
+        routes=routes, sysctls=VPC_SYSCTLS | _of_links(links), tables=[_firewall(cluster)],
+    )
+
+
+def _vpc_routes(cluster: Cluster) -> Iterator[Route]:
+    """Everything but the hosts' own routes. What the ranges hold and no host has is lost in the VPC: it must not
+    take the default route and come back."""
+    spec = cluster.lab.vpc
+    for prefix in (spec.node_range, spec.pod_range, spec.service_range, spec.proxy_only_range, spec.external_range):
+        yield Route(prefix, kind="blackhole")
+    yield Route(DEFAULT, link=EDGE_LINK, via=first_host(spec.internet_range), onlink=True)
+    for node in cluster.nodes.values():
+        yield Route(node.pod_range, link=node_link(node), via=node.ip, onlink=True)
+    nexthops = tuple((node.ip, node_link(node), 1) for node in cluster.nodes.values())
+    for address in external_addresses(cluster):
+        if len(nexthops) == 1:
+            yield Route(f"{address}/32", link=nexthops[0][1], via=nexthops[0][0], onlink=True)
+        elif nexthops:
+            yield Route(f"{address}/32", nexthops=nexthops, onlink=True)
+
+
+def _firewall(cluster: Cluster) -> Table:
+    """Who may send what into the VPC."""
+    at_the_edge = Chain("forward", hook=Hook("filter", "forward", 0), rules=(
+        Rule(
+            (
+                Compare(META_IIFNAME, EDGE_LINK), CtState(("new",)),
+                InPrefix(IP_DADDR, cluster.lab.vpc.external_range, negate=True), Counter(), DROP,
+            ),
+            "from the internet, only external addresses can be connected to",
+        ),
+    ))
+    if cluster.lab.cluster.mode != "VPCNative":
+        return Table("ip", "vpc", chains=(at_the_edge,), comment=owner(cluster.lab.name))
+    spoofing = Chain("anti-spoofing", hook=Hook("filter", "prerouting", -300), rules=(
+        Rule(
+            (
+                InSet((META_IIFNAME,), "host-links"),
+                InSet((META_IIFNAME, IP_SADDR), "own-sources", negate=True),
+                InSet((IP_SADDR,), "load-balancer-ips", negate=True),
+                Counter(), DROP,
+            ),
+            "a host sends from its own address, its alias range, or a load balancer's (direct server return)",
+        ),
+    ))
+    return Table("ip", "vpc", (spoofing, at_the_edge), _source_sets(cluster), owner(cluster.lab.name))
+
+
+def _source_sets(cluster: Cluster) -> tuple[Set, ...]:
+    sources: dict[Key, None] = {}
+    for node in cluster.nodes.values():
+        sources[node_link(node), f"{node.ip}/32"] = None
+        sources[node_link(node), node.pod_range] = None
+    for client in _clients(cluster, "vpc"):
+        sources[client_link(client), f"{client.ip}/32"] = None
+    return (
+        Set("host-links", (IFNAME,), {(link,): None for link, _ in sources}),
+        Set("own-sources", (IFNAME, IPV4_ADDR), sources, interval=True),
+        Set("load-balancer-ips", (IPV4_ADDR,), {(address,): None for address in external_addresses(cluster)}),
+    )
+
+
+def _internet(cluster: Cluster) -> Netns:
+    lab, spec = cluster.lab.name, cluster.lab.vpc
+    gateway = first_host(spec.node_range)
+    links = [Link(INTERNET_LINK, "veth", stamp(lab, "internet to the VPC"), spec.mtu,
+                  peer=(naming.vpc_netns(lab), EDGE_LINK))]
+    reachable = (spec.external_range, spec.node_range)
+    routes = [Route(prefix, link=INTERNET_LINK, via=gateway, onlink=True) for prefix in reachable]
+    # Silence, not an ICMP error: a packet from the internet to a private address is lost.
+    routes += [Route(prefix, kind="blackhole") for prefix in (spec.pod_range, spec.service_range)]
+    for client in _clients(cluster, "internet"):
+        name = client_identity(cluster, client)[0]
+        links.append(_downlink(cluster, client_link(client), f"client {client.name}", name))
+        routes.append(Route(f"{client.ip}/32", link=client_link(client)))
+    return part(
+        naming.internet_netns(lab), "internet", links=links,
+        addresses=[Address("lo", f"{first_host(spec.internet_range)}/32")], routes=routes,
+        sysctls=ROUTER_SYSCTLS | _of_links(links),
+    )
+
+
+def _node(cluster: Cluster, node: Node) -> Netns:
+    name, uid = node_identity(cluster, node)
+    uplink = _uplink(cluster, naming.vpc_netns(cluster.lab.name), node_link(node), f"node {node.name}")
+    return part(
+        name, uid, links=[uplink], addresses=[Address("eth0", f"{node.ip}/32")],
+        routes=[_default(cluster.lab.vpc.node_range)], sysctls=ROUTER_SYSCTLS | _of_links([uplink]),
+    )
+
+
+def _client(cluster: Cluster, client: Client) -> Netns:
+    name, uid = client_identity(cluster, client)
+    lab, spec = cluster.lab.name, cluster.lab.vpc
+    in_vpc = client.network == "vpc"
+    router = naming.vpc_netns(lab) if in_vpc else naming.internet_netns(lab)
+    return part(
+        name, uid, links=[_uplink(cluster, router, client_link(client), f"client {client.name}")],
+        addresses=[Address("eth0", f"{client.ip}/32")],
+        routes=[_default(spec.node_range if in_vpc else spec.internet_range)],
+    )
+
+
+def _clients(cluster: Cluster, network: str) -> Iterator[Client]:
+    return (client for client in cluster.clients.values() if client.network == network)
+
+
+def _downlink(cluster: Cluster, name: str, long_name: str, netns: str) -> Link:
+    """A router's end of the pair to a host."""
+    alias = stamp(cluster.lab.name, f"to {long_name}")
+    return Link(name, "veth", alias, cluster.lab.vpc.mtu, peer=(netns, "eth0"), creates_peer=True)
+
+
+def _uplink(cluster: Cluster, router: str, peer: str, long_name: str) -> Link:
+    """A host's end of the pair to its router."""
+    alias = stamp(cluster.lab.name, f"{long_name} eth0")
+    return Link("eth0", "veth", alias, cluster.lab.vpc.mtu, peer=(router, peer))
+
+
+def _default(host_range: str) -> Route:
+    """The host's way out. Its address is a /32, so the gateway is on the link by decree, not by prefix."""
+    return Route(DEFAULT, link="eth0", via=first_host(host_range), onlink=True)
+
+
+def _of_links(links: Iterable[Link]) -> dict[str, str]:
+    return {f"ipv4/conf/{link.name}/{key}": value for link in links for key, value in LINK_SYSCTLS.items()}
