@@ -1,0 +1,50 @@
+"""Run every measurement and print one line each: what, how much, the limit, and whether it is kept.
+
+    make bench                 all of them
+    make bench ARGS='up rules' only those whose name begins so
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.bench import commands, datapath, rules
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A group of measurements that share their set-up."""
+
+    name: str
+    measure: Callable[[], Iterator[tuple[str, float, float, str]]]
+
+
+SUBJECTS = (
+    Subject("start", commands.start),
+    Subject("up", commands.thousand_pods),
+    Subject("pairs", commands.all_pairs),
+    Subject("rules", rules.programming),
+    Subject("yaml", rules.reading),
+    Subject("latency", datapath.latency),
+    Subject("throughput", datapath.throughput),
+)
+
+
+def main(wanted: list[str]) -> int:
+    """Print the measurements; returns 1 when a limit is not kept."""
+    missed = 0
+    for subject in SUBJECTS:
+        if wanted and not any(subject.name.startswith(name) for name in wanted):
+            continue
+        for what, measured, limit, unit in subject.measure():
+            kept = measured <= limit
+            missed += not kept
+            print(f"{subject.name:11} {what:58} {measured:9.3f} {unit:5} limit {limit:8.3f}  {'ok' if kept else 'MISSED'}")
+            sys.stdout.flush()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
