@@ -1,0 +1,200 @@
+"""The steps that lead from one table to another, carried out together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from nslab.nft import text, wire
+from nslab.nft.objects import Chain, MapValue, ObservedRule, Rule, Set, Table
+from nslab.nft.operations import (
+    AddChain,
+    AddElements,
+    AddRules,
+    AddSet,
+    AddTable,
+    DeleteChain,
+    DeleteElements,
+    DeleteRule,
+    DeleteSet,
+    DeleteTable,
+    FlushChain,
+    Operation,
+)
+from nslab.nft.statements import Verdict
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Ordered operations on one table."""
+
+    family: str
+    table: str
+    operations: tuple[Operation, ...]
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def text(self) -> str:
+        """What `nft -f` would read to do the same, one operation a line; ends with a newline."""
+        return text.transaction_text(self.family, self.table, self.operations)
+
+    def messages(self) -> list[wire.Message]:
+        """The nfnetlink messages of the operations in order, without the batch's begin and end."""
+        return [
+            message
+            for operation in self.operations
+            for message in wire.encode_operation(self.family, self.table, operation)
+        ]
+
+
+def difference(want: Table | None, have: Table | None) -> Transaction | None:
+    """The transaction that makes a kernel that holds `have` hold `want`; None where they are equal already.
+
+    `have` is an observed table (its chains hold ObservedRule). Nothing that is already as wanted is touched, but
+    for chains whose rules changed beyond additions at their end or plain deletions: these are flushed and filled
+    anew. Elements of dynamic sets belong to packets and are left alone.
+    """
+    if want is None:
+        return Transaction(have.family, have.name, (DeleteTable(),)) if have else None
+    if have is not None and (want.family, want.name) != (have.family, have.name):
+        raise ValueError(f"{want.family} {want.name} and {have.family} {have.name} are two tables")
+    operations: list[Operation] = []
+    if have is None or want.comment != have.comment:  # The kernel cannot change the comment of a table.
+        operations = [AddTable(want.comment)] if have is None else [DeleteTable(), AddTable(want.comment)]
+        have = replace(want, chains=(), sets=())
+    operations += _Comparison(want, have).operations()
+    return Transaction(want.family, want.name, tuple(operations)) if operations else None
+
+
+class _Comparison:
+    """Two tables side by side. Takes apart what must go, then adds what is wanted, then deletes what is unused.
+
+    A chain or set that differs in more than its contents is `replaced`: deleted and added anew, in the course of
+    which all that refers to it must let go of it too.
+    """
+
+    def __init__(self, want: Table, have: Table) -> None:
+        self.want_chains = {chain.name: chain for chain in want.chains}
+        self.have_chains = {chain.name: chain for chain in have.chains}
+        self.want_sets = {item.name: item for item in want.sets}
+        self.have_sets = {item.name: item for item in have.sets}
+        self.replaced_chains = {
+            name for name, chain in self.have_chains.items()
+            if name in self.want_chains and not _same_chain(self.want_chains[name], chain)
+        }
+        self.replaced_sets = {
+            name for name, item in self.have_sets.items()
+            if name in self.want_sets and not _same_set(self.want_sets[name], item)
+        }
+
+    def operations(self) -> list[Operation]:
+        unused_chains = [chain for name, chain in self.have_chains.items() if name not in self.want_chains]
+        unused_sets = [item for name, item in self.have_sets.items() if name not in self.want_sets]
+        release: list[Operation] = [FlushChain(chain.name) for chain in unused_chains if chain.rules]
+        refill: list[Operation] = []
+        for chain in self.want_chains.values():
+            removal, addition = self._rules(chain)
+            release += removal
+            refill += addition
+        fill: list[Operation] = []
+        for item in self.want_sets.values():
+            removal, addition = self._elements(item)
+            release += removal
+            fill += addition
+        return [
+            *release,
+            *(DeleteSet(name, bool(self.have_sets[name].value_type)) for name in sorted(self.replaced_sets)),
+            *(DeleteChain(name) for name in sorted(self.replaced_chains)),
+            *(AddChain(chain) for name, chain in self.want_chains.items() if self._is_new_chain(name)),
+            *(AddSet(item) for name, item in self.want_sets.items() if self._is_new_set(name)),
+            *fill,
+            *refill,
+            *(DeleteSet(item.name, bool(item.value_type)) for item in unused_sets),
+            *(DeleteChain(chain.name) for chain in unused_chains),
+        ]
+
+    def _is_new_chain(self, name: str) -> bool:
+        return name not in self.have_chains or name in self.replaced_chains
+
+    def _is_new_set(self, name: str) -> bool:
+        return name not in self.have_sets or name in self.replaced_sets
+
+    def _rules(self, want: Chain) -> tuple[list[Operation], list[Operation]]:
+        """What to remove from the chain at first, and what to add to it at last."""
+        have = self.have_chains.get(want.name)
+        addition: list[Operation] = [AddRules(want)] if want.rules else []
+        if have is None or not have.rules:
+            return [], addition
+        if want.name in self.replaced_chains or self._must_let_go(want):
+            return [FlushChain(want.name)], addition
+        wanted, held = wire.canonical_rules(want), wire.canonical_rules(have)
+        if wanted == held:
+            return [], []
+        if wanted[: len(held)] == held:
+            return [], [AddRules(want, len(held))]
+        surplus = _surplus(wanted, held)
+        observed = [rule for rule in have.rules if isinstance(rule, ObservedRule)]
+        if surplus is None or len(observed) < len(have.rules):
+            return [FlushChain(want.name)], addition
+        return [DeleteRule(want.name, observed[number].handle) for number in surplus], []
+
+    def _must_let_go(self, chain: Chain) -> bool:
+        """Whether a rule of the chain refers to what is replaced."""
+        if not self.replaced_chains and not self.replaced_sets:
+            return False
+        names = {name for rule in chain.rules if isinstance(rule, Rule) for name in _references(rule)}
+        return not names.isdisjoint(self.replaced_chains | self.replaced_sets)
+
+    def _elements(self, want: Set) -> tuple[list[Operation], list[Operation]]:
+        """What to remove from the set at first, and what to add to it later."""
+        if want.dynamic:
+            return [], []
+        if self._is_new_set(want.name):
+            return [], [AddElements(want)] if want.elements else []
+        have = self.have_sets[want.name]
+        if want.elements is have.elements or (not self.replaced_chains and want.elements == have.elements):
+            return [], []
+        wanted, held = wire.canonical_elements(want), wire.canonical_elements(have)
+        gone = tuple(key for key, value in held.items() if key not in wanted or self._differs(wanted[key], value))
+        added = {
+            key: value for key, value in wanted.items() if key not in held or self._differs(value, held[key])
+        }
+        return (
+            [DeleteElements(have, gone)] if gone else [],
+            [AddElements(want, added if held else None)] if added else [],
+        )
+
+    def _differs(self, want: MapValue | None, have: MapValue | None) -> bool:
+        return want != have or (isinstance(want, Verdict) and want.chain in self.replaced_chains)
+
+
+def _same_chain(want: Chain, have: Chain) -> bool:
+    return want is have or (want.hook, want.comment) == (have.hook, have.comment)
+
+
+def _same_set(want: Set, have: Set) -> bool:
+    return want is have or wire.set_shape(want) == wire.set_shape(have)
+
+
+def _references(rule: Rule) -> Iterable[str]:
+    """The names of the sets and chains that a rule refers to."""
+    for statement in rule.statements:
+        for field in ("set_name", "map_name", "chain"):
+            name = getattr(statement, field, "")
+            if name:
+                yield name
+
+
+def _surplus(want: tuple[bytes, ...], have: tuple[bytes, ...]) -> list[int] | None:
+    """The positions in `have` that must go for it to become `want`; None where that is not enough."""
+    surplus, position = [], 0
+    for number, rule in enumerate(have):
+        if position < len(want) and want[position] == rule:
+            position += 1
+        else:
+            surplus.append(number)
+    return surplus if position == len(want) else None
