@@ -18,7 +18,9 @@ class Link:
 
     `kind` is the rtnetlink kind: "veth", "bridge" or "loopback". `alias` is the long, person-readable name and the
     ownership stamp (it begins with "nslab:LAB "). `peer` of a veth is (netns, link name) of its other end; a pair is
-    created by the end whose `creates_peer` is true. `mac` is set only where it must not be the kernel's choice.
+    created by the end whose `creates_peer` is true; observed, `peer` is None where the other end is gone or is not of
+    the pair. `mac` is set only where it must not be the kernel's choice. `up` is false only of an observed link that
+    somebody took down. The loopback needs no Link: every netns has it, up.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Link:
     peer: tuple[str, str] | None = None
     creates_peer: bool = False
     mac: str = ""
+    up: bool = True
 
 
 @dataclass(frozen=True, slots=True)

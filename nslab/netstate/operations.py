@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nslab.netstate.model import Address, Link, Route
+from nslab.netstate.model import Address, Link, Route, stamp
 from nslab.nft.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class AddNetns:
-    """Create the netns, stamp it, and bring its loopback up."""
+    """Create the netns, stamp it as the lab's, and bring its loopback up."""
 
     netns: str
     uid: str
+    lab: str
+
+    @property
+    def alias(self) -> str:
+        """What its loopback carries as alias: the stamp of a netns."""
+        return stamp(self.lab, f"uid={self.uid}")
 
     def describe(self) -> str:
-        return f"ip netns add {self.netns}"
+        return f'ip netns add {self.netns}; ip -n {self.netns} link set lo up alias "{self.alias}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,11 @@ class SetLink:
     def describe(self) -> str:
         link = self.link
         master = f"master {link.master}" if link.master else "nomaster"
-        return f"ip -n {self.netns} link set {link.name} mtu {link.mtu} {master} up"
+        mac = f" address {link.mac}" if link.mac else ""
+        line = f'ip -n {self.netns} link set {link.name} mtu {link.mtu} {master}{mac} up alias "{link.alias}"'
+        if link.master:
+            line += f"; bridge -n {self.netns} link set dev {link.name} hairpin {'on' if link.hairpin else 'off'}"
+        return line
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,205 @@
+"""What leads from one state to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nslab.netstate.model import Address, Link, Netns, NetState, Route
+from nslab.netstate.operations import (
+    AddAddress,
+    AddLink,
+    AddNetns,
+    ApplyTransaction,
+    Batch,
+    DeleteAddress,
+    DeleteLink,
+    DeleteNetns,
+    DeleteRoute,
+    Operation,
+    RemoveFile,
+    ReplaceRoute,
+    SetLink,
+    SetSysctl,
+    WriteFile,
+)
+from nslab.nft.transaction import difference
+
+End = tuple[str, str]
+"""A link of the lab: its netns and its name."""
+
+LOOPBACK = "lo"
+"""Every netns has it, up: it is neither created nor compared."""
+
+
+def diff(want: NetState, have: NetState) -> Batch:
+    """The operations that make a kernel that holds `have` hold `want`: none where they are equal, and down where
+    `want` is empty.
+
+    What exists and is wanted is not touched. What is added comes before what is removed, except where the old is in
+    the new one's way: a namespace of another identity, a link of another kind or with another peer, and addresses
+    (the kernel takes secondary addresses and a link's routes away with the address they hang on).
+    """
+    return _Difference(want, have).batch()
+
+
+class _Difference:
+    """Two states side by side.
+
+    `reborn` are the namespaces that change their identity, `doomed` these and the ones no longer wanted; `kept` the
+    links that stay what they are.
+    """
+
+    def __init__(self, want: NetState, have: NetState) -> None:
+        self.want, self.have = want, have
+        self.want_links = _links(want)
+        self.have_links = _links(have)
+        self.reborn = {
+            name for name, netns in have.netns.items() if name in want.netns and want.netns[name].uid != netns.uid
+        }
+        self.doomed = self.reborn | (have.netns.keys() - want.netns.keys())
+        self.kept = {end for end, link in self.want_links.items() if self._keeps(end, link)}
+        self.deleted_first, self.deleted_last = self._deleted_links()
+
+    def batch(self) -> Batch:
+        return Batch(
+            replace=(*self.deleted_first, *(DeleteNetns(name) for name in self.have.netns if name in self.reborn)),
+            netns=tuple(
+                AddNetns(name, netns.uid, self.want.lab) for name, netns in self.want.netns.items()
+                if name not in self.have.netns or name in self.reborn
+            ),
+            links=tuple(self._links()),
+            configure=tuple(self._configure()),
+            remove=(*self.deleted_last, *self._remove()),
+        )
+
+    def _keeps(self, end: End, link: Link) -> bool:
+        """Whether the link exists, of the wanted kind and, for a veth, with the wanted other end."""
+        have = self.have_links.get(end)
+        if have is None or end[0] in self.doomed or have.kind != link.kind:
+            return False
+        return link.peer is None or have.peer == link.peer and link.peer[0] not in self.doomed
+
+    def _deleted_links(self) -> tuple[list[DeleteLink], list[DeleteLink]]:
+        """What to delete before all else, and what at the end. A doomed netns' links need no mention."""
+        going = [end for end in self.have_links if end not in self.kept and end[0] not in self.doomed]
+        peers = {end: self.have_links[end].peer for end in going}
+        in_the_way = {end for end in going if end in self.want_links}
+        # The kernel takes a dead netns' links away some time later, so the other ends of such pairs go by name.
+        in_the_way |= {end for end in going if (peer := peers[end]) and peer[0] in self.reborn}
+        in_the_way |= {peer for end in in_the_way if (peer := peers[end])}
+        first: list[DeleteLink] = []
+        last: list[DeleteLink] = []
+        gone: set[End] = set()
+        for end in going:
+            if end not in gone:
+                (first if end in in_the_way else last).append(DeleteLink(*end))
+            peer = peers[end]
+            if peer:
+                gone.add(peer)
+        return first, last
+
+    def _links(self) -> Iterator[Operation]:
+        """New links, those that may be masters before the others."""
+        missing = [(end, link) for end, link in self.want_links.items() if end not in self.kept]
+        for (netns, _), link in missing:
+            if link.kind != "veth":
+                yield AddLink(netns, link)
+        for (netns, _), link in missing:
+            if link.kind == "veth" and link.creates_peer:
+                if link.peer is None or link.peer not in self.want_links:
+                    raise ValueError(f"netns {netns}: the other end of {link.name} is not wanted anywhere")
+                yield AddLink(netns, link, self.want_links[link.peer])
+
+    def _configure(self) -> Iterator[Operation]:
+        for name, netns in self.want.netns.items():
+            known = self.have.netns.get(name)
+            have = Netns(name, netns.uid) if known is None or name in self.reborn else known
+            yield from self._configure_netns(netns, have)
+        for path, content in self.want.files.items():
+            if self.have.files.get(path) != content:
+                yield WriteFile(path, content)
+
+    def _configure_netns(self, want: Netns, have: Netns) -> Iterator[Operation]:
+        for link in want.links.values():
+            if (want.name, link.name) in self.kept and self._differs(want.name, link, have.links[link.name]):
+                yield SetLink(want.name, link)
+        fresh = {link for link in want.links if (want.name, link) not in self.kept and link != LOOPBACK}
+        obsolete = {
+            address for address in have.addresses - want.addresses
+            if address.link == LOOPBACK or (want.name, address.link) in self.kept
+        }
+        missing = {address for address in want.addresses if address not in have.addresses or address.link in fresh}
+        if obsolete:
+            missing |= _beside(obsolete, want.addresses)
+        yield from (DeleteAddress(want.name, address) for address in _ordered(obsolete))
+        yield from (AddAddress(want.name, address) for address in _ordered(missing))
+        for sysctl, value in want.sysctls.items():
+            if have.sysctls.get(sysctl) != value:
+                yield SetSysctl(want.name, sysctl, value)
+        shaken = fresh | {address.link for address in obsolete}
+        renewed = {address.address.partition("/")[0] for address in missing} if obsolete else set()
+        for route in sorted(want.routes.values(), key=_needs_others):
+            if have.routes.get(route.destination) != route or shaken & _links_of(route) or route.source in renewed:
+                yield ReplaceRoute(want.name, route)
+        for key, table in want.tables.items():
+            transaction = difference(table, have.tables.get(key))
+            if transaction is not None:
+                yield ApplyTransaction(want.name, transaction)
+
+    def _differs(self, netns: str, want: Link, have: Link) -> bool:
+        if not have.up or (want.alias, want.mtu, want.master) != (have.alias, have.mtu, have.master):
+            return True
+        if want.master and (want.hairpin != have.hairpin or (netns, want.master) not in self.kept):
+            return True
+        return bool(want.mac) and want.mac.lower() != have.mac.lower()
+
+    def _remove(self) -> Iterator[Operation]:
+        for name, netns in self.want.netns.items():
+            have = self.have.netns.get(name)
+            if have is not None and name not in self.reborn:
+                yield from self._remove_from(netns, have)
+        for path in self.have.files:
+            if path not in self.want.files:
+                yield RemoveFile(path)
+        for name in self.have.netns:
+            if name not in self.want.netns:
+                yield DeleteNetns(name)
+
+    def _remove_from(self, want: Netns, have: Netns) -> Iterator[Operation]:
+        gone = {link for link in have.links if (want.name, link) not in self.kept}
+        for destination, route in have.routes.items():
+            if destination not in want.routes and not gone & _links_of(route):
+                yield DeleteRoute(want.name, route)
+        for key, table in have.tables.items():
+            transaction = None if key in want.tables else difference(None, table)
+            if transaction is not None:
+                yield ApplyTransaction(want.name, transaction)
+
+
+def _links(state: NetState) -> dict[End, Link]:
+    return {
+        (netns.name, link.name): link
+        for netns in state.netns.values() for link in netns.links.values() if link.name != LOOPBACK
+    }
+
+
+def _beside(obsolete: set[Address], wanted: frozenset[Address]) -> set[Address]:
+    """Wanted addresses in the network of an obsolete one: the kernel deletes them with it where it came first and
+    they are its secondaries (net.ipv4.conf.*.promote_secondaries is 0)."""
+    from ipaddress import ip_interface
+
+    networks = {(address.link, ip_interface(address.address).network) for address in obsolete}
+    return {address for address in wanted if (address.link, ip_interface(address.address).network) in networks}
+
+
+def _ordered(addresses: set[Address]) -> list[Address]:
+    return sorted(addresses, key=lambda address: (address.link, address.address))
+
+
+def _links_of(route: Route) -> set[str]:
+    return {route.link, *(link for _, link, _ in route.nexthops)}
+
+
+def _needs_others(route: Route) -> bool:
+    """A gateway must be reachable by a route that exists already."""
+    return bool(route.via or route.nexthops) and not route.onlink
