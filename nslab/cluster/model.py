@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from nslab.api.objects import Body, LabSpec, Object
 
 
+class Taint(NamedTuple):
+    """A taint of a node; `effect` is NoSchedule, PreferNoSchedule or NoExecute."""
+
+    key: str
+    value: str
+    effect: str
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: its address in the VPC's primary range, the range of its Pods (a CIDR), labels and zone."""
+    """A node: its address in the VPC's primary range, the range of its Pods (a CIDR), labels, zone and taints. `body`
+    is the Node object of the manifests, empty where there is none."""
 
     name: str
     ip: str
@@ -18,6 +28,8 @@ class Node:
     labels: dict[str, str] = field(default_factory=dict)
     zone: str = ""
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+    body: Body = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,8 @@ class Pod:
     """A Pod with a place and an address.
 
     `uid` changes when the Pod is replaced. `owner` is ("Deployment", "web") or ("", "") for a bare Pod. `ip` of a
-    `host_network` Pod is its node's. `body` is the Pod as a Kubernetes object, status included.
+    `host_network` Pod is its node's. `body` is what the manifests say of it, metadata and spec of the Pod or of its
+    owner's template (`render.pod_object` makes the whole Kubernetes object of it). `ready` is its Ready condition.
     `inferred_ports` says that no container declares a port and that `containers` got them from the Services.
     """
 
@@ -64,6 +77,7 @@ class Pod:
     host_network: bool = False
     owner: tuple[str, str] = ("", "")
     inferred_ports: bool = False
+    ready: bool = True
     body: Body = field(default_factory=dict)
 
     @property
@@ -143,8 +157,10 @@ class Client:
 class Leases:
     """What was given out and stays given out: sticky across every `up` of a lab, never overlapping.
 
-    Each maps a holder to its lease. Holders: node name; Pod key + "#" + uid; Service key; "SERVICE:PORTNAME/PROTO".
-    `cursors` remember, per Pod range, the last address given, so that a freed one is not reused at once.
+    Each maps a holder to its lease. Holders: node or client name; Service key; "SERVICE:PORTNAME/PROTO" (and
+    "SERVICE:healthCheckNodePort/TCP"); Pod key + "#" + uid, but for `pod_nodes` Pod key + "#" + hash of its spec,
+    since the uid depends on the node. `cursors` remember, per range, the last value given, so that a freed one is
+    not reused at once.
     """
 
     node_ips: dict[str, str] = field(default_factory=dict)
@@ -184,3 +200,13 @@ class Cluster:
         for pod in self.pods.values():
             by_node[pod.node].append(pod)
         return {name: tuple(pods) for name, pods in by_node.items()}
+
+    @cached_property
+    def services_by_pod(self) -> dict[str, tuple[str, ...]]:
+        """Keys of the Services that have a Pod (by key) behind them through their selector."""
+        by_pod: dict[str, dict[str, None]] = {}
+        for service in self.services.values():
+            for port in service.ports if service.selector else ():
+                for endpoint in port.endpoints:
+                    by_pod.setdefault(endpoint.pod, {})[service.key] = None
+        return {pod: tuple(keys) for pod, keys in by_pod.items()}

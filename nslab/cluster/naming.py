@@ -52,3 +52,9 @@ def _bounded(name: str, limit: int = 255) -> str:
         return name
     digest = sha256(name.encode()).hexdigest()[:10]
     return f"{name[: limit - 11]}-{digest}"
+
+
+def object_uid(identity: str) -> str:
+    """A UUID, as metadata.uid has one, that is the same for the same identity."""
+    digest = sha256(identity.encode()).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"

@@ -1,0 +1,158 @@
+"""Endpoints: which addresses stand behind each Service port, as the endpoint controllers would have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from nslab.api.objects import Body, Object
+from nslab.cluster.model import Endpoint, Node, Pod
+
+_SAME_ZONE = ("PreferClose", "PreferSameZone")
+
+
+class Labelled(Protocol):
+    """What a selector looks at."""
+
+    namespace: str
+    labels: dict[str, str]
+
+
+class LabelIndex:
+    """Positions of Pods by namespace and label, so that a selector looks only at those with its rarest label."""
+
+    def __init__(self, pods: Sequence[Labelled]) -> None:
+        self._pods = pods
+        self._positions: dict[tuple[str, str, str], list[int]] = {}
+        for position, pod in enumerate(pods):
+            namespace = pod.namespace
+            for name, value in pod.labels.items():
+                self._positions.setdefault((namespace, name, value), []).append(position)
+
+    def select(self, namespace: str, selector: Mapping[str, str]) -> list[int]:
+        """The positions of the Pods that a Service's selector selects, ascending; none for an empty selector."""
+        if not selector:
+            return []
+        lists = [self._positions.get((namespace, name, value), []) for name, value in selector.items()]
+        candidates = min(lists, key=len)
+        if len(lists) == 1:
+            return candidates
+        wanted = selector.items()
+        return [position for position in candidates if wanted <= self._pods[position].labels.items()]
+
+
+class EndpointSource:
+    """Endpoints of Services: of the Pods they select, or of the user's Endpoints and EndpointSlices.
+
+    `selected` are the positions in `pods` for each Service with a selector. Endpoints come in the Pods' order, so
+    that a replica more or less moves no other.
+    """
+
+    def __init__(
+        self, pods: Sequence[Pod], nodes: Mapping[str, Node], selected: Mapping[str, Sequence[int]],
+        objects: Iterable[Object],
+    ) -> None:
+        self._pods = pods
+        self._nodes = nodes
+        self._selected = selected
+        self._pods_by_ip = {pod.ip: pod.key for pod in pods if not pod.host_network}
+        self._written: dict[str, list[Object]] = {}
+        for item in objects:
+            if item.kind == "EndpointSlice":
+                labels = (item.body.get("metadata") or {}).get("labels") or {}
+                service = labels.get("kubernetes.io/service-name", "")
+                self._written.setdefault(f"{item.namespace}/{service}", []).append(item)
+            elif item.kind == "Endpoints":
+                self._written.setdefault(f"{item.namespace}/{item.name}", []).append(item)
+        self._known: dict[tuple[int, int | str, str, bool, bool], Endpoint | None] = {}
+
+    def of(self, service: Object, port: Body) -> tuple[Endpoint, ...]:
+        """The endpoints of one port of a Service, ready or not; none for ExternalName."""
+        spec = service.body["spec"]
+        if spec.get("type") == "ExternalName":
+            return ()
+        key = f"{service.namespace}/{service.name}"
+        if not spec.get("selector"):
+            return self._of_written(key, port)
+        target: int | str = port.get("targetPort") or port["port"]
+        protocol = port.get("protocol", "TCP")
+        publish = bool(spec.get("publishNotReadyAddresses"))
+        hints = spec.get("trafficDistribution") in _SAME_ZONE
+        known = self._known
+        found = []
+        for position in self._selected[key]:
+            identity = (position, target, protocol, publish, hints)
+            if identity in known:
+                endpoint = known[identity]
+            else:
+                endpoint = known[identity] = self._of_pod(self._pods[position], target, protocol, publish, hints)
+            if endpoint is not None:
+                found.append(endpoint)
+        return tuple(found)
+
+    def _of_pod(
+        self, pod: Pod, target: int | str, protocol: str, publish: bool, hints: bool
+    ) -> Endpoint | None:
+        number = _port_number(pod, target, protocol)
+        if number is None:
+            return None
+        zone = self._nodes[pod.node].zone
+        return Endpoint(
+            pod.ip, number, pod.node, pod.key, pod.ready or publish, pod.ready, False, zone,
+            (zone,) if hints and zone else (),
+        )
+
+    def _of_written(self, service: str, port: Body) -> tuple[Endpoint, ...]:
+        found: dict[tuple[str, int], Endpoint] = {}
+        for item in self._written.get(service, ()):
+            read = self._of_slice if item.kind == "EndpointSlice" else self._of_subsets
+            for endpoint in read(item.body, port):
+                found.setdefault((endpoint.ip, endpoint.port), endpoint)
+        return tuple(found.values())
+
+    def _of_slice(self, body: Body, port: Body) -> Iterable[Endpoint]:
+        if body.get("addressType", "IPv4") != "IPv4":
+            return
+        for number in _written_ports(body.get("ports"), port):
+            for item in body.get("endpoints") or ():
+                conditions = item.get("conditions") or {}
+                terminating = conditions.get("terminating") is True
+                ready = conditions.get("ready") is not False
+                serving = conditions.get("serving")
+                hints = (item.get("hints") or {}).get("forZones") or ()
+                for address in item["addresses"]:
+                    yield Endpoint(
+                        address, number, item.get("nodeName") or "", self._pods_by_ip.get(address, ""), ready,
+                        ready if serving is None else serving, terminating, item.get("zone") or "",
+                        tuple(hint["name"] for hint in hints),
+                    )
+
+    def _of_subsets(self, body: Body, port: Body) -> Iterable[Endpoint]:
+        for subset in body.get("subsets") or ():
+            for number in _written_ports(subset.get("ports"), port):
+                for field, ready in (("addresses", True), ("notReadyAddresses", False)):
+                    for item in subset.get(field) or ():
+                        address, node = item["ip"], item.get("nodeName") or ""
+                        yield Endpoint(
+                            address, number, node, self._pods_by_ip.get(address, ""), ready, ready,
+                            zone=self._nodes[node].zone if node in self._nodes else "",
+                        )
+
+
+def _port_number(pod: Pod, target: int | str, protocol: str) -> int | None:
+    """The number that a target port means on this Pod; a name that it does not have gives none."""
+    if isinstance(target, int):
+        return target
+    for container in pod.containers:
+        for port in container.ports:
+            if port.name == target and port.protocol == protocol:
+                return port.port
+    return None
+
+
+def _written_ports(ports: Iterable[Body] | None, wanted: Body) -> Iterable[int]:
+    """The numbers of the ports with the name and protocol of the Service's port: kube-proxy joins them by name."""
+    for port in ports or ():
+        same_name = (port.get("name") or "") == wanted.get("name", "")
+        if same_name and (port.get("protocol") or "TCP") == wanted.get("protocol", "TCP") and port.get("port"):
+            yield port["port"]

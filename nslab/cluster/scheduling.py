@@ -1,0 +1,202 @@
+"""Every Pod finds its node: what may not run there is filtered, what remains is spread.
+
+Filters are those of kube-scheduler that a network lab can tell apart: node name, selector and required affinity,
+taints, cordon, host ports, required anti-affinity, and the number of Pods. A Pod that has a place keeps it, as no
+scheduler moves a running Pod; only a NoExecute taint or the end of its node takes it away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nslab.api.objects import Body
+from nslab.cluster.model import Node, Taint
+from nslab.cluster.selectors import matches, satisfies
+from nslab.cluster.workloads import PendingPod, Template
+from nslab.errors import CapacityError
+
+UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+HOSTNAME = "kubernetes.io/hostname"
+
+
+def admits(template: Template, node: Node) -> bool:
+    """Whether a DaemonSet has a Pod on this node."""
+    return not _refusal(template, node)
+
+
+def place(
+    pods: Iterable[PendingPod], nodes: Mapping[str, Node], max_pods: int, leases: Mapping[str, str]
+) -> list[str]:
+    """The node of every Pod, in the Pods' order. `leases` map a Pod's key + "#" + digest to the node it has.
+
+    Raises CapacityError for the first Pod that fits nowhere, with the count of nodes for each reason.
+    """
+    wanted = list(pods)
+    board = _Board(nodes, max_pods)
+    placed: dict[int, str] = {}
+    for index, pod in enumerate(wanted):
+        lease = leases.get(f"{pod.key}#{pod.digest}", "")
+        if not pod.node and lease in nodes and board.keeps(pod, nodes[lease]):
+            placed[index] = lease
+            board.put(pod, lease)
+    # Those that cannot choose come before those that can.
+    for chooses in (False, True):
+        for index, pod in enumerate(wanted):
+            if index not in placed and bool(not pod.node) is chooses:
+                placed[index] = board.choose(pod)
+                board.put(pod, placed[index])
+    return [placed[index] for index in range(len(wanted))]
+
+
+_NONE: Counter[str] = Counter()
+
+
+class _Board:
+    """Who is placed where so far."""
+
+    def __init__(self, nodes: Mapping[str, Node], max_pods: int) -> None:
+        self.nodes = nodes
+        self.max_pods = max_pods
+        self.total: Counter[str] = Counter()
+        self.owned: dict[tuple[str, str, str], Counter[str]] = {}
+        self.host_ports: dict[str, set[tuple[str, int]]] = {name: set() for name in nodes}
+        self.terms: dict[str, list[_AntiAffinity]] = {}
+        self.refusals: dict[Template, dict[str, str]] = {}
+
+    def put(self, pod: PendingPod, node: str) -> None:
+        self.total[node] += 1
+        self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += 1
+        self.host_ports[node] |= pod.template.host_ports
+        own = self._own_terms(pod)
+        for terms in self.terms.values():
+            for term in terms:
+                term.note(pod, self.nodes[node], terms is own)
+
+    def keeps(self, pod: PendingPod, node: Node) -> bool:
+        """Whether a Pod that runs on `node` may stay: affinities and NoSchedule are ignored during execution."""
+        evicted = any(taint.effect == "NoExecute" and not _tolerates(pod.template, taint) for taint in node.taints)
+        return not evicted and not self._crowded(pod, node.name)
+
+    def choose(self, pod: PendingPod) -> str:
+        """The node with the fewest Pods of the same owner, then with the fewest Pods, then the first."""
+        refusals = self._refusals(pod.template)
+        own = self._own_terms(pod)
+        owned = self.owned.get((pod.namespace, *pod.owner), _NONE)
+        best, best_rank = "", (0, 0)
+        for name, node in self.nodes.items():
+            if (pod.node and pod.node != name) or refusals[name] or self._crowded(pod, name):
+                continue
+            rank = (owned.get(name, 0), self.total[name])
+            if (not best or rank < best_rank) and not self._repelled(pod, node, own):
+                best, best_rank = name, rank
+        if not best:
+            raise self._nowhere(pod)
+        return best
+
+    def _refusals(self, template: Template) -> dict[str, str]:
+        found = self.refusals.get(template)
+        if found is None:
+            found = {name: _refusal(template, node) for name, node in self.nodes.items()}
+            self.refusals[template] = found
+        return found
+
+    def _crowded(self, pod: PendingPod, node: str) -> str:
+        if self.total[node] >= self.max_pods:
+            return f"had {self.max_pods} Pods (maxPodsPerNode)"
+        if pod.template.host_ports and not pod.template.host_ports.isdisjoint(self.host_ports[node]):
+            return "didn't have free ports for the requested host ports"
+        return ""
+
+    def _repelled(self, pod: PendingPod, node: Node, own: list[_AntiAffinity]) -> bool:
+        return any(term.repels(pod, node, terms is own) for terms in self.terms.values() for term in terms)
+
+    def _own_terms(self, pod: PendingPod) -> list[_AntiAffinity]:
+        affinity = (pod.template.spec.get("affinity") or {}).get("podAntiAffinity") or {}
+        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        if not required:
+            return []
+        key = f"{pod.namespace}/{pod.template.digest}"
+        if key not in self.terms:
+            self.terms[key] = [_AntiAffinity(term, pod.namespace) for term in required]
+        return self.terms[key]
+
+    def _nowhere(self, pod: PendingPod) -> CapacityError:
+        reasons: Counter[str] = Counter()
+        for name in self.nodes:
+            if pod.node and pod.node != name:
+                reasons["didn't match the requested node name"] += 1
+                continue
+            refusal = self._refusals(pod.template)[name] or self._crowded(pod, name)
+            reasons[refusal or "didn't match pod anti-affinity rules"] += 1
+        detail = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        return CapacityError(
+            f"Pod {pod.key} fits on no node: 0/{len(self.nodes)} nodes are available: {detail}",
+            hint="add nodes to spec.nodes, label or untaint one, or ask for less", where=pod.template.where,
+        )
+
+
+class _AntiAffinity:
+    """A required anti-affinity term: where the Pods it selects are, and where the Pods that have it are."""
+
+    def __init__(self, term: Body, namespace: str) -> None:
+        self.selector: dict[str, Any] | None = term.get("labelSelector")
+        self.topology: str = term.get("topologyKey", HOSTNAME)
+        self.namespaces = frozenset(term.get("namespaces") or (namespace,))
+        self.selected: set[str] = set()
+        self.holders: set[str] = set()
+
+    def note(self, pod: PendingPod, node: Node, holds: bool) -> None:
+        domain = node.labels.get(self.topology)
+        if domain is None:
+            return
+        if self._selects(pod):
+            self.selected.add(domain)
+        if holds:
+            self.holders.add(domain)
+
+    def repels(self, pod: PendingPod, node: Node, holds: bool) -> bool:
+        """Both ways: a Pod that has the term avoids those it selects, and those it selects avoid the Pod."""
+        domain = node.labels.get(self.topology)
+        return (holds and domain in self.selected) or (domain in self.holders and self._selects(pod))
+
+    def _selects(self, pod: PendingPod) -> bool:
+        return pod.namespace in self.namespaces and matches(self.selector, pod.labels)
+
+
+def _refusal(template: Template, node: Node) -> str:
+    """Why no Pod of the template may be scheduled on the node, whatever else runs there; empty if one may."""
+    spec = template.spec
+    selector: dict[str, str] = spec.get("nodeSelector") or {}
+    if any(node.labels.get(key) != value for key, value in selector.items()) or not _near(spec, node):
+        return "didn't match Pod's node affinity/selector"
+    # The kubelet, not the scheduler, takes a Pod that names its node: only NoExecute keeps it away.
+    effects = ("NoExecute",) if spec.get("nodeName") else ("NoSchedule", "NoExecute")
+    taints = (*node.taints, UNSCHEDULABLE) if node.unschedulable else node.taints
+    for taint in taints:
+        if taint.effect in effects and not _tolerates(template, taint):
+            return "were unschedulable" if taint is UNSCHEDULABLE else f"had untolerated taint {taint.key}"
+    return ""
+
+
+def _near(spec: Body, node: Node) -> bool:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    return any(
+        satisfies(term.get("matchExpressions") or (), node.labels)
+        and satisfies(term.get("matchFields") or (), {"metadata.name": node.name})
+        for term in required["nodeSelectorTerms"]
+        if term.get("matchExpressions") or term.get("matchFields")
+    )
+
+
+def _tolerates(template: Template, taint: Taint) -> bool:
+    return any(
+        toleration.get("effect", "") in ("", taint.effect)
+        and toleration.get("key", "") in ("", taint.key)
+        and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.value)
+        for toleration in template.spec.get("tolerations") or ()
+    )

@@ -1,0 +1,132 @@
+"""Services: what each asks of the pools, and the noun that comes of what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from nslab.api.objects import Body, Object
+from nslab.cluster.ipam import Request
+from nslab.cluster.ipv4 import to_int, to_text
+from nslab.cluster.model import Endpoint, Service, ServicePort
+
+INTERNAL_ANNOTATIONS = ("networking.gke.io/load-balancer-type", "cloud.google.com/load-balancer-type")
+EXTERNAL_CLASS = "networking.gke.io/l4-regional-external"
+INTERNAL_CLASS = "networking.gke.io/l4-regional-internal"
+AFFINITY_TIMEOUT = 10800
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What the pools gave, by holder (see model.Leases)."""
+
+    cluster_ips: Mapping[str, int]
+    node_ports: Mapping[str, int]
+    load_balancer_ips: Mapping[str, int]
+    numbers: Mapping[str, int]
+
+
+def key(item: Object) -> str:
+    return f"{item.namespace}/{item.name}"
+
+
+def port_holder(service: str, port: Body) -> str:
+    return f"{service}:{port.get('name', '')}/{port.get('protocol', 'TCP')}"
+
+
+def health_check_holder(service: str) -> str:
+    return f"{service}:healthCheckNodePort/TCP"
+
+
+def load_balancer(item: Object) -> str:
+    """Where a Service's VIP comes from: "external", "internal" or "" for none.
+
+    A class wins over the annotation; one that is not GKE's leaves the Service to somebody else
+    (cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer).
+    """
+    spec = item.body["spec"]
+    if spec.get("type") != "LoadBalancer":
+        return ""
+    if spec.get("loadBalancerClass"):
+        return {EXTERNAL_CLASS: "external", INTERNAL_CLASS: "internal"}.get(spec["loadBalancerClass"], "")
+    annotations = (item.body.get("metadata") or {}).get("annotations") or {}
+    internal = any(annotations.get(name, "").lower() == "internal" for name in INTERNAL_ANNOTATIONS)
+    return "internal" if internal else "external"
+
+
+def cluster_ip_requests(items: Iterable[Object], fixed: Mapping[str, int]) -> Iterator[Request]:
+    """One for each Service that has a ClusterIP; `fixed` are the Services with an address of their own."""
+    for item in items:
+        spec = item.body["spec"]
+        asked = spec.get("clusterIP") or ""
+        if spec.get("type") != "ExternalName" and asked != "None":
+            holder = key(item)
+            yield Request(holder, to_int(asked) if asked else fixed.get(holder), item.where)
+
+
+def load_balancer_requests(items: Iterable[Object], scope: str) -> Iterator[Request]:
+    """One for each Service with a VIP of the scope "external" or "internal"."""
+    for item in items:
+        if load_balancer(item) == scope:
+            asked = item.body["spec"].get("loadBalancerIP")
+            yield Request(key(item), to_int(asked) if asked else None, item.where)
+
+
+def node_port_requests(items: Iterable[Object]) -> Iterator[tuple[Request, list[str]]]:
+    """One for each NodePort, with all holders that share it: ports of one Service that differ only in protocol, as
+    the API server lets them."""
+    for item in items:
+        spec = item.body["spec"]
+        kind = spec.get("type")
+        if kind not in ("NodePort", "LoadBalancer"):
+            continue
+        service = key(item)
+        automatic = kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
+        sharing: dict[tuple[str, int], list[str]] = {}
+        for port in spec.get("ports") or ():
+            asked = port.get("nodePort")
+            if asked or automatic:
+                identity = ("asked", asked) if asked else ("port", port["port"])
+                sharing.setdefault(identity, []).append(port_holder(service, port))
+        for (reason, number), holders in sharing.items():
+            yield Request(holders[0], number if reason == "asked" else None, item.where), holders
+        if kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
+            holder = health_check_holder(service)
+            yield Request(holder, spec.get("healthCheckNodePort") or None, item.where), [holder]
+
+
+def number_requests(items: Iterable[Object]) -> Iterator[Request]:
+    for item in items:
+        service = key(item)
+        for port in item.body["spec"].get("ports") or ():
+            yield Request(port_holder(service, port), None, item.where)
+
+
+def build(
+    item: Object, grants: Grants, endpoints: Callable[[Object, Body], tuple[Endpoint, ...]]
+) -> Service:
+    """The Service of an object; `endpoints` gives those of one of its ports."""
+    spec = item.body["spec"]
+    service = key(item)
+    kind = spec.get("type", "ClusterIP")
+    address = grants.cluster_ips.get(service)
+    vip = grants.load_balancer_ips.get(service)
+    affinity = 0
+    if spec.get("sessionAffinity") == "ClientIP":
+        config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        affinity = config.get("timeoutSeconds", AFFINITY_TIMEOUT)
+    ports = []
+    for port in spec.get("ports") or ():
+        holder = port_holder(service, port)
+        ports.append(ServicePort(
+            port.get("name", ""), port.get("protocol", "TCP"), port["port"], port.get("targetPort", port["port"]),
+            grants.node_ports.get(holder, 0), grants.numbers[holder], endpoints(item, port),
+        ))
+    return Service(
+        item.namespace, item.name, kind, "" if address is None else to_text(address), tuple(ports),
+        spec.get("selector") or {}, affinity,
+        spec.get("externalTrafficPolicy", "Cluster"), spec.get("internalTrafficPolicy", "Cluster"),
+        tuple(spec.get("externalIPs") or ()), () if vip is None else (to_text(vip),),
+        tuple(spec.get("loadBalancerSourceRanges") or ()), grants.node_ports.get(health_check_holder(service), 0),
+        bool(spec.get("publishNotReadyAddresses")), spec.get("externalName", ""), item.body,
+    )

@@ -1,0 +1,164 @@
+"""Workloads become Pods: Deployments, ReplicaSets, StatefulSets, DaemonSets and Jobs, with the names they would have.
+
+Names and identities are hashes of owner, template and ordinal: the same file gives the same Pods, three of five
+replicas are the three there were, and a changed template gives new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from json import dumps
+
+from nslab.api.objects import Body, Object
+from nslab.cluster import containers
+from nslab.cluster.model import Container, Node
+
+# rand.SafeEncodeString of apimachinery: neither vowels nor digits that look like them, so no words.
+_SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_KINDS = ("Pod", "Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job")
+
+
+class Template:
+    """What all Pods of one workload share. `digest` identifies it; `where` is the place of its object."""
+
+    def __init__(self, owner: Object, body: Body) -> None:
+        self.owner = owner
+        self.body = body
+        self.metadata: Body = body.get("metadata") or {}
+        self.spec: Body = body["spec"]
+        self.where = owner.where
+        # A bare Pod's labels can be changed in place; every other change of a template replaces its Pods.
+        identity = self.spec if owner.kind == "Pod" else [self.metadata, self.spec]
+        self.digest = sha256(dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.containers: tuple[Container, ...] = containers.parse(self.spec)
+        self.host_network = bool(self.spec.get("hostNetwork"))
+        self.dynamic = any(containers.is_dynamic(item) for item in containers.running(self.spec))
+        self.gated = any("readiness" in item.probes or "startup" in item.probes for item in self.containers)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.metadata.get("labels") or {}
+
+    @cached_property
+    def host_ports(self) -> frozenset[tuple[str, int]]:
+        """(protocol, port) that a Pod takes on its node."""
+        return frozenset(
+            (port.get("protocol", "TCP"), port["containerPort"] if self.host_network else port["hostPort"])
+            for body in containers.running(self.spec)
+            for port in body.get("ports") or ()
+            if self.host_network or port.get("hostPort")
+        )
+
+
+@dataclass(slots=True)
+class PendingPod:
+    """A Pod that has no node yet. `node` is set where nothing else will do: nodeName, or a DaemonSet's."""
+
+    namespace: str
+    name: str
+    digest: str
+    labels: dict[str, str]
+    template: Template
+    owner: tuple[str, str]
+    node: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def safe_hash(text: str, length: int) -> str:
+    """`length` characters of Kubernetes' alphabet for generated names, drawn from the hash of `text`."""
+    digest = sha256(text.encode()).digest()
+    return "".join(_SAFE_ALPHABET[octet % 27] for octet in digest[:length])
+
+
+def expand(
+    objects: Iterable[Object], nodes: Iterable[Node], admits: Callable[[Template, Node], bool]
+) -> Iterator[PendingPod]:
+    """The Pods of all workloads among `objects`, in the objects' order and then by ordinal. `admits` says whether a
+    DaemonSet's Pod may run on a node. CronJobs give none: nothing runs until its time comes."""
+    everywhere = tuple(nodes)
+    for item in objects:
+        if item.kind not in _KINDS:
+            continue
+        if item.kind == "Pod":
+            template = Template(item, item.body)
+            yield _pod(template, item.name, template.labels, ("", ""), template.spec.get("nodeName", ""))
+        elif item.kind == "DaemonSet":
+            yield from _daemons(_daemon_template(item), everywhere, admits)
+        else:
+            yield from _replicas(item)
+
+
+def replicas(item: Object) -> int:
+    """How many Pods a workload asks for. A Job's run side by side: none of them ever completes."""
+    spec = item.body["spec"]
+    if item.kind == "Job":
+        parallelism = spec.get("parallelism", 1)
+        return int(min(parallelism, spec.get("completions", parallelism)))
+    return int(spec.get("replicas", 1))
+
+
+def replica_set_name(item: Object) -> tuple[str, str]:
+    """The name of a Deployment's ReplicaSet, and the pod-template-hash in it."""
+    digest = safe_hash(Template(item, item.body["spec"]["template"]).digest, 10)
+    return f"{item.name}-{digest}", digest
+
+
+def _replicas(item: Object) -> Iterator[PendingPod]:
+    template = Template(item, item.body["spec"]["template"])
+    owner = (item.kind, item.name)
+    first = int((item.body["spec"].get("ordinals") or {}).get("start", 0))
+    prefix, labels = item.name, template.labels
+    if item.kind == "Deployment":
+        revision = safe_hash(template.digest, 10)
+        prefix, labels = f"{item.name}-{revision}", {**template.labels, "pod-template-hash": revision}
+    elif item.kind == "Job":
+        labels = {**template.labels, "batch.kubernetes.io/job-name": item.name, "job-name": item.name}
+    for ordinal in range(replicas(item)):
+        if item.kind == "StatefulSet":
+            name = f"{item.name}-{first + ordinal}"
+            yield _pod(template, name, _stateful_labels(template, name, first + ordinal), owner)
+        else:
+            suffix = safe_hash(f"{item.kind}/{item.namespace}/{item.name}/{template.digest}/{ordinal}", 5)
+            yield _pod(template, f"{prefix}-{suffix}", labels, owner)
+
+
+def _stateful_labels(template: Template, name: str, ordinal: int) -> dict[str, str]:
+    return {
+        **template.labels,
+        "statefulset.kubernetes.io/pod-name": name,
+        "apps.kubernetes.io/pod-index": str(ordinal),
+    }
+
+
+def _daemons(
+    template: Template, nodes: tuple[Node, ...], admits: Callable[[Template, Node], bool]
+) -> Iterator[PendingPod]:
+    owner = (template.owner.kind, template.owner.name)
+    for node in nodes:
+        if admits(template, node):
+            identity = f"DaemonSet/{template.owner.namespace}/{template.owner.name}/{template.digest}/{node.name}"
+            name = f"{template.owner.name}-{safe_hash(identity, 5)}"
+            yield _pod(template, name, template.labels, owner, node.name)
+
+
+def _daemon_template(item: Object) -> Template:
+    """A DaemonSet's Pods tolerate what the DaemonSet controller lets them tolerate, a cordoned node among it."""
+    body: Body = item.body["spec"]["template"]
+    spec = body["spec"]
+    keys = ["not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"]
+    keys += ["network-unavailable"] if spec.get("hostNetwork") else []
+    extra = [{"key": f"node.kubernetes.io/{key}", "operator": "Exists"} for key in keys]
+    return Template(item, {**body, "spec": {**spec, "tolerations": [*(spec.get("tolerations") or ()), *extra]}})
+
+
+def _pod(
+    template: Template, name: str, labels: dict[str, str], owner: tuple[str, str], node: str = ""
+) -> PendingPod:
+    digest = sha256(f"{template.digest}/{owner[0]}/{owner[1]}/{name}".encode()).hexdigest()[:16]
+    return PendingPod(template.owner.namespace, name, digest, labels, template, owner, node)
