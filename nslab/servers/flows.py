@@ -25,6 +25,7 @@ class Flow:
     `protocol` is tcp, udp, icmp, http, https or dns. tcp and udp ask the responder behind the port who it is; a peer
     that is no responder is still open once it has accepted (tcp) or answered (udp). `timeout` is in seconds, for one
     attempt. `source` is the source address to bind, empty for the kernel's choice. `query` is (name, type) for dns.
+    With an `interval` (seconds) the attempts start that far apart, without one all at once.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Flow:
     source: str = ""
     http: HttpRequest | None = None
     query: tuple[str, str] = ("", "A")
+    interval: float = 0.0
 
 
 @dataclass(slots=True)
@@ -46,7 +48,8 @@ class FlowResult:
     `counts` has a count for each verdict met: "open" (answered), "refused" (RST or ICMP error), "timeout" (nothing
     came back), "unreachable" (no route, or an ICMP unreachable of a host or network), "error" (anything else, said
     in `detail`). `responders` counts NAMESPACE/POD of the answers, `client_ips` the source addresses they saw.
-    `rtts` are in seconds, of open attempts. The http fields are those of the last answer; `statuses` counts them all.
+    `rtts` are in seconds, of open attempts. The http fields are those of the last answer; `statuses` counts them all,
+    for dns the response codes (NOERROR, NXDOMAIN, ..). `answers` are the records' texts of the last dns answer.
     """
 
     id: str

@@ -1,0 +1,248 @@
+"""One attempt of a flow on its own non-blocking socket: what each protocol sends, awaits and concludes."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import socket
+import struct
+from collections.abc import Callable
+from select import EPOLLIN, EPOLLOUT
+
+from nslab.servers.answers import endpoint
+from nslab.servers.flows import Flow, FlowResult
+
+QUIET = 0.3
+"""Seconds that a peer which accepted a connection may be silent before it counts as no responder."""
+
+ANSWER_LIMIT = 64 * 1024
+
+PENDING = ""
+"""The verdict of an exchange that goes on."""
+
+_REFUSED = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
+_UNREACHABLE = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET))
+_NOT_YET = frozenset((errno.EINPROGRESS, errno.EAGAIN))
+_HEALTHY = frozenset((0, errno.EINPROGRESS))
+
+
+def verdict_of(number: int) -> str:
+    """The verdict that an errno of a socket means."""
+    if number in _REFUSED:
+        return "refused"
+    if number in _UNREACHABLE:
+        return "unreachable"
+    return "timeout" if number == errno.ETIMEDOUT else "error"
+
+
+class Exchange:
+    """One attempt. `start` is called inside the flow's netns; `ready` whenever the socket is; `expire` at `deadline`.
+
+    Each returns a verdict, or PENDING. `events` is what the socket waits for. Times are of the monotonic clock.
+    """
+
+    __slots__ = ("deadline", "events", "flow", "limit", "over", "result", "sock", "started")
+
+    def __init__(self, flow: Flow, result: FlowResult) -> None:
+        self.flow = flow
+        self.result = result
+        self.events = EPOLLIN
+        self.over = False
+
+    def start(self, now: float) -> str:
+        """Open the socket and send what can be sent. Raises OSError as the kernel does."""
+        self.started = now
+        self.limit = self.deadline = now + self.flow.timeout
+        return self._begin(now)
+
+    def _begin(self, now: float) -> str:
+        raise NotImplementedError
+
+    def ready(self, now: float) -> str:
+        """Go on with a ready socket. Raises OSError as the kernel does."""
+        raise NotImplementedError
+
+    def expire(self, now: float, last_answer: float) -> str:
+        """Conclude, or set a later deadline. `last_answer` is when any exchange last heard something."""
+        return "timeout"
+
+    def _open(self, kind: int, protocol: int = 0) -> None:
+        is_v6 = ":" in self.flow.ip
+        family = socket.AF_INET6 if is_v6 else socket.AF_INET
+        self.sock = sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK, protocol)
+        # Without the error queue the kernel keeps an ICMP error to itself where it comes back while connect() still
+        # runs, as it does on one machine, and a datagram's sender never learns of an unreachable host.
+        if is_v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        if self.flow.source:
+            sock.bind((self.flow.source, 0))
+
+    def _raise_pending(self) -> None:
+        """Raise what an ICMP error said, if one came."""
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not number:
+            try:
+                ancillary = self.sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)[1]
+            except BlockingIOError:
+                return
+            number = next((struct.unpack_from("=I", data)[0] for _, kind, data in ancillary if kind in _RECVERR), 0)
+        if number:
+            raise OSError(number, errno.errorcode.get(number, ""))
+
+    def _note_responder(self, body: bytes) -> bool:
+        """Count who answered, if `body` is a responder's JSON."""
+        try:
+            said = json.loads(body)
+            name = f"{said['namespace']}/{said['pod']}" if said["pod"] else str(said["node"])
+            address = str(said["client"]).rpartition(":")[0].strip("[]")
+        except (ValueError, KeyError, TypeError):
+            return False
+        result = self.result
+        result.responders[name] = result.responders.get(name, 0) + 1
+        result.client_ips[address] = result.client_ips.get(address, 0) + 1
+        return True
+
+
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_RECVERR = (_IP_RECVERR, _IPV6_RECVERR)
+
+
+class TcpExchange(Exchange):
+    """Connect, ask the responder behind it who it is; a peer that says nothing of the kind is open all the same."""
+
+    __slots__ = ("answer", "connected", "unsent")
+
+    def _begin(self, now: float) -> str:
+        flow = self.flow
+        self._open(socket.SOCK_STREAM)
+        self.answer = b""
+        self.unsent = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (
+            endpoint(flow.ip, flow.port).encode()
+        )
+        self.connected = False
+        number = self.sock.connect_ex((flow.ip, flow.port))
+        if number not in _HEALTHY:
+            raise OSError(number, errno.errorcode.get(number, ""))
+        # On one machine the handshake is mostly done by now, so the request may go out without a wait.
+        self._send(now)
+        return PENDING
+
+    def _send(self, now: float) -> None:
+        try:
+            self.unsent = self.unsent[self.sock.send(self.unsent) :]
+        except BlockingIOError:
+            self.events = EPOLLOUT
+            return
+        if not self.connected:
+            self.connected = True
+            self.deadline = min(self.limit, now + QUIET)
+        self.events = EPOLLOUT if self.unsent else EPOLLIN
+
+    def ready(self, now: float) -> str:
+        if not self.connected:
+            self._raise_pending()
+        if self.unsent:
+            self._send(now)
+            return PENDING
+        try:
+            data = self.sock.recv(ANSWER_LIMIT)
+        except BlockingIOError:
+            return PENDING
+        except ConnectionResetError:
+            return "open"  # it had accepted
+        return self._hear(data)
+
+    def _hear(self, data: bytes) -> str:
+        self.answer = answer = self.answer + data if self.answer else data
+        if not data or len(answer) > ANSWER_LIMIT or not answer.startswith(b"HTTP/1.1 200 "[: len(answer)]):
+            return "open"
+        if answer.endswith(b"}\n"):
+            self._note_responder(answer[answer.find(b"\r\n\r\n") + 4 :])
+            return "open"
+        return PENDING
+
+    def expire(self, now: float, last_answer: float) -> str:
+        if not self.connected:
+            return "timeout"
+        if now < self.limit and now - last_answer < QUIET:
+            # A prober or responder with much to do is not a silent peer.
+            self.deadline = min(self.limit, last_answer + QUIET)
+            return PENDING
+        return "open"
+
+
+class UdpExchange(Exchange):
+    """Send a datagram and wait for one back."""
+
+    __slots__ = ()
+
+    def _begin(self, now: float) -> str:
+        self._open(socket.SOCK_DGRAM)
+        self.sock.connect((self.flow.ip, self.flow.port))
+        self.sock.send(b"who is there?\n")
+        return PENDING
+
+    def ready(self, now: float) -> str:
+        try:
+            answer = self.sock.recv(ANSWER_LIMIT)
+        except BlockingIOError:
+            self._raise_pending()
+            return PENDING
+        self._note_responder(answer)
+        return "open"
+
+
+class IcmpExchange(Exchange):
+    """An echo request and its reply (RFC 792, RFC 4443), told from others' by identifier and sequence number."""
+
+    __slots__ = ("_echo",)
+    _numbers = itertools.count(1)
+
+    def _begin(self, now: float) -> str:
+        is_v6 = ":" in self.flow.ip
+        number = next(self._numbers)
+        self._echo = struct.pack("!HH", (number >> 16) + 1 & 0xFFFF, number & 0xFFFF)
+        if is_v6:
+            self._open(socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        else:
+            self._open(socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.sock.connect((self.flow.ip, 0))
+        self.sock.send(_echo_request(128 if is_v6 else 8, self._echo + b"nslab probe....."))
+        return PENDING
+
+    def ready(self, now: float) -> str:
+        is_v6 = ":" in self.flow.ip
+        while True:
+            try:
+                packet = self.sock.recv(ANSWER_LIMIT)
+            except BlockingIOError:
+                self._raise_pending()
+                return PENDING
+            message = packet if is_v6 else packet[(packet[0] & 15) * 4 :]
+            if message[0] == (129 if is_v6 else 0) and message[4:8] == self._echo:
+                return "open"
+
+
+def _echo_request(kind: int, rest: bytes) -> bytes:
+    """An ICMP echo with its checksum; that of ICMPv6 covers a pseudo header, and the kernel fills it in."""
+    words = struct.unpack(f"!{len(rest) // 2}H", rest)
+    total = (kind << 8) + sum(words)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBH", kind, 0, ~total & 0xFFFF) + rest
+
+
+def exchange_for(protocol: str) -> Callable[[Flow, FlowResult], Exchange]:
+    """The kind of exchange that a flow's protocol asks for. Raises ValueError for an unknown one."""
+    match protocol:
+        case "tcp":
+            return TcpExchange
+        case "udp":
+            return UdpExchange
+        case "icmp":
+            return IcmpExchange
+    raise ValueError(f"unknown protocol {protocol!r}: tcp, udp, icmp, http, https or dns")

@@ -1,0 +1,123 @@
+"""Starting a responder process, and telling it what to listen on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nslab.servers.listeners import Listener, decode_listeners, encode_listeners
+
+START_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How an order went: `sockets` listen now, and those of `failed` could not, each with the reason."""
+
+    sockets: int
+    failed: tuple[tuple[Listener, str], ...]
+
+
+class ResponderClient:
+    """One control connection to the responder at `path`.
+
+    The constructor and every method raise ConnectionError or FileNotFoundError where the process is gone, and
+    ValueError where it refused the order. `timeout` is in seconds, for one answer; past it TimeoutError is raised.
+    """
+
+    def __init__(self, path: str, timeout: float = 30.0) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+        self._lines = self._socket.makefile("rb")
+
+    def set(self, listeners: Iterable[Listener]) -> Listening:
+        """Have the responder listen on exactly these. Returns when all of them do, or are known to fail."""
+        return self._order({"set": encode_listeners(listeners)})
+
+    def add(self, listeners: Iterable[Listener]) -> Listening:
+        """Have it listen on these too."""
+        return self._order({"add": encode_listeners(listeners)})
+
+    def remove(self, listeners: Iterable[Listener]) -> Listening:
+        """Have it no longer listen on these; their connections are reset."""
+        return self._order({"remove": encode_listeners(listeners)})
+
+    def stats(self) -> dict[str, int]:
+        """sockets, connections, answered, exhausted (closed for want of file descriptors) and rss in bytes."""
+        return self._ask({"stats": True})
+
+    def stop(self) -> None:
+        """End the process. Returns when its control socket is gone."""
+        self._ask({"stop": True})
+        self._lines.read()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the process alone."""
+        self._lines.close()
+        self._socket.close()
+
+    def __enter__(self) -> ResponderClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _order(self, order: dict[str, Any]) -> Listening:
+        answer = self._ask(order)
+        failed = ((next(decode_listeners([one["listener"]])), one["error"]) for one in answer["failed"])
+        return Listening(answer["ok"], tuple(failed))
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._socket.sendall(json.dumps(order, separators=(",", ":")).encode() + b"\n")
+        line = self._lines.readline()
+        if not line:
+            raise ConnectionResetError("the responder is gone")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return answer
+
+
+def start_responder(path: str, title: str, log_path: str) -> int:
+    """Start a responder that outlives this process, with its control socket at `path` and its stderr appended to
+    `log_path`. Returns its pid once the control socket accepts.
+
+    Raises ChildProcessError where it ended instead (the log says why), TimeoutError where it does not come up.
+    """
+    with open(log_path, "ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "nslab.servers.responder", "--control", path, "--title", title],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        if child.poll() is not None:
+            raise ChildProcessError(f"the responder ended with status {child.returncode}; see {log_path}")
+        if os.path.exists(path):
+            try:
+                ResponderClient(path).close()
+            except ConnectionRefusedError:
+                pass  # left by a dead process, or bound but not listening yet
+            else:
+                child.returncode = 0  # it is nobody's child to wait for
+                return child.pid
+        time.sleep(0.002)
+    child.kill()
+    raise TimeoutError(f"the responder does not accept on {path}; see {log_path}")

@@ -1,0 +1,253 @@
+"""Listening sockets in other network namespaces, and what a peer does to them: the epoll side of the responder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from select import EPOLLIN, EPOLLOUT, epoll
+from typing import Protocol
+
+from nslab.linux.netns import entered
+from nslab.servers.answers import Speaker, endpoint
+from nslab.servers.http1 import Conversation, Http1
+from nslab.servers.listeners import Identity, Listener
+
+BACKLOG = 1024
+CHUNK = 65536
+BATCH = 64
+"""Connections or datagrams taken from one socket before the others get their turn."""
+
+Key = tuple[str, str, str, int, str]
+"""netns, uid, ip, port, protocol: what makes a socket another one. Who speaks behind it may change."""
+
+_RESET_ON_CLOSE = b"\x01\0\0\0\0\0\0\0"  # struct linger {1, 0}
+
+
+class Ready(Protocol):
+    """What the loop calls when its file descriptor is ready."""
+
+    def ready(self, events: int, now: float) -> None: ...
+
+
+class Street:
+    """All that a responder has open: the loop's epoll, listening sockets by key, connections by file descriptor."""
+
+    def __init__(self) -> None:
+        self.poll = epoll()
+        self.doors: dict[Key, TcpDoor | UdpDoor] = {}
+        self.targets: dict[int, Ready] = {}
+        self.connections: dict[int, Connection] = {}
+        self.answered = 0
+        self.exhausted = 0
+        self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def open(self, listeners: Iterable[Listener]) -> list[tuple[Listener, str]]:
+        """Open a socket for each of `listeners` that has none. Returns those that could not be, each with why."""
+        failed: list[tuple[Listener, str]] = []
+        wanted: dict[str, list[Listener]] = {}
+        for one in listeners:
+            wanted.setdefault(one.netns, []).append(one)
+        for netns, group in wanted.items():
+            try:
+                with entered(netns):
+                    for one in group:
+                        self._open(one, failed)
+            except OSError as fault:
+                failed += [(one, f"netns {netns}: {fault.strerror}") for one in group]
+        return failed
+
+    def _open(self, wanted: Listener, failed: list[tuple[Listener, str]]) -> None:
+        family = socket.AF_INET6 if ":" in wanted.ip else socket.AF_INET
+        is_tcp = wanted.protocol == "TCP"
+        kind = socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM
+        try:
+            sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK)
+            if is_tcp:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.bind((wanted.ip, wanted.port))
+            if is_tcp:
+                sock.listen(BACKLOG)
+        except OSError as fault:
+            failed.append((wanted, fault.strerror or str(fault)))
+            return
+        door = (TcpDoor if is_tcp else UdpDoor)(self, sock, wanted.identity, wanted.port)
+        self.doors[wanted.netns, wanted.uid, wanted.ip, wanted.port, wanted.protocol] = door
+        self.targets[sock.fileno()] = door
+        self.poll.register(sock.fileno(), EPOLLIN)
+
+    def close(self, keys: Iterable[Key]) -> None:
+        """Close these sockets and reset the connections that came through them: a container that is gone keeps no
+        connection, and a connection left to linger would keep the netns alive."""
+        gone = {id(door): door for key in keys if (door := self.doors.pop(key, None)) is not None}
+        if not gone:
+            return
+        for connection in [one for one in self.connections.values() if id(one.door) in gone]:
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            connection.close()
+        for door in gone.values():
+            del self.targets[door.sock.fileno()]
+            door.sock.close()
+
+    def shed(self, door: TcpDoor) -> None:
+        """No file descriptor is left: take the connection that waits and close it, so that its peer learns of it and
+        the loop does not spin."""
+        self.exhausted += 1
+        os.close(self._reserve)
+        try:
+            fd, _ = door.sock._accept()  # type: ignore[attr-defined]
+            os.close(fd)
+        except OSError:
+            pass
+        self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def sweep(self, now: float) -> None:
+        """Close the connections whose patience is at its end."""
+        for connection in [one for one in self.connections.values() if one.deadline < now]:
+            connection.close()
+
+
+class TcpDoor:
+    """A listening TCP socket."""
+
+    __slots__ = ("_speaker", "identity", "port", "sock", "street")
+
+    def __init__(self, street: Street, sock: socket.SocketType, identity: Identity, port: int) -> None:
+        self.street = street
+        self.sock = sock
+        self.port = port
+        self.name(identity)
+
+    def name(self, identity: Identity) -> None:
+        """Who answers from now on."""
+        self.identity = identity
+        self._speaker: Speaker | None = None
+
+    @property
+    def speaker(self) -> Speaker:
+        """The voice, made at its first use: most sockets of a large lab are never asked."""
+        if self._speaker is None:
+            self._speaker = Speaker.of(self.identity, self.port)
+        return self._speaker
+
+    def ready(self, events: int, now: float) -> None:
+        accept = self.sock._accept  # type: ignore[attr-defined]  # accept() proper wraps it at twice the cost
+        for _ in range(BATCH):
+            try:
+                fd, peer = accept()
+            except BlockingIOError:
+                return
+            except OSError as fault:
+                if fault.errno in (errno.EMFILE, errno.ENFILE):
+                    self.street.shed(self)
+                return
+            sock = socket.SocketType(self.sock.family, socket.SOCK_STREAM, 0, fileno=fd)
+            Connection(self, sock, endpoint(peer[0], peer[1])).ready(EPOLLIN, now)
+
+
+class UdpDoor(TcpDoor):
+    """A bound UDP socket. Bound to 0.0.0.0 it answers from the address the kernel picks: a Pod has only one."""
+
+    __slots__ = ()
+
+    def ready(self, events: int, now: float) -> None:
+        for _ in range(BATCH):
+            try:
+                _, peer = self.sock.recvfrom(CHUNK)
+                self.sock.sendto(self.speaker.introduce(endpoint(peer[0], peer[1])), peer)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error that an earlier answer met, or a peer without a route back
+            self.street.answered += 1
+
+
+class Connection:
+    """An accepted TCP connection and the conversation on it.
+
+    It enters the epoll set only when its first read finds nothing: most requests are there by the time their
+    connection is accepted, and most connections end with their first answer.
+    """
+
+    __slots__ = ("conversation", "deadline", "door", "sock", "unsent", "watched")
+
+    def __init__(self, door: TcpDoor, sock: socket.SocketType, client: str) -> None:
+        self.door = door
+        self.sock = sock
+        self.conversation: Conversation = Http1(door.speaker, client)
+        self.deadline = float("inf")  # a peer that never says a word just stays connected
+        self.unsent = b""
+        self.watched = 0
+
+    def ready(self, events: int, now: float) -> None:
+        try:
+            if self.unsent and not self._send(b""):
+                return
+            data = self.sock.recv(CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._watch(EPOLLIN)
+            return
+        except OSError:
+            self.close()
+            return
+        if data:
+            self._hear(data, now)
+        else:
+            self.close()
+
+    def _hear(self, data: bytes, now: float) -> None:
+        owed = self.conversation.busy
+        out = self.conversation.receive(data)
+        if self.conversation.successor is not None:
+            self.conversation = self.conversation.successor
+        if not (owed and self.conversation.busy):
+            self.deadline = now + self.conversation.patience
+        try:
+            if out:
+                self.door.street.answered += 1
+                if not self._send(out):
+                    return
+        except OSError:
+            self.close()
+            return
+        if self.conversation.over:
+            self.close()
+        else:
+            self._watch(EPOLLIN)
+
+    def _send(self, out: bytes) -> bool:
+        """Send what is left and `out`; true when all of it is on its way. Until then nothing more is read."""
+        self.unsent += out
+        try:
+            sent = self.sock.send(self.unsent, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        self.unsent = self.unsent[sent:]
+        if self.unsent:
+            self._watch(EPOLLOUT)
+            return False
+        if self.conversation.over and not out:
+            self.close()
+            return False
+        return True
+
+    def _watch(self, events: int) -> None:
+        if self.watched == events:
+            return
+        street = self.door.street
+        fd = self.sock.fileno()
+        if self.watched:
+            street.poll.modify(fd, events)
+        else:
+            street.poll.register(fd, events)
+            street.targets[fd] = street.connections[fd] = self
+        self.watched = events
+
+    def close(self) -> None:
+        """End it. Bytes of the peer that nobody read turn the FIN into a RST, as in any server that closes early."""
+        if self.watched:
+            fd = self.sock.fileno()
+            del self.door.street.targets[fd], self.door.street.connections[fd]
+        self.sock.close()
