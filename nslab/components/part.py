@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from nslab.cluster import naming
+from nslab.cluster.ipv4 import parse_range, to_text
 from nslab.cluster.model import Client, Cluster, Node
 from nslab.netstate.model import Address, Link, Netns, Route
 from nslab.nft.objects import Table
@@ -49,5 +50,4 @@ def client_identity(cluster: Cluster, client: Client) -> tuple[str, str]:
 
 def first_host(prefix: str) -> str:
     """The first usable address of a range, by the cloud's convention its gateway: "10.8.0.1" of "10.8.0.0/24"."""
-    octets = prefix.partition("/")[0].split(".")
-    return ".".join([*octets[:3], str(int(octets[3]) + 1)])
+    return to_text(parse_range(prefix).first + 1)

@@ -25,9 +25,9 @@ has no route at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network
 
 from nslab.cluster import naming
+from nslab.cluster.ipv4 import parse_range, to_int
 from nslab.cluster.model import Client, Cluster, Node
 from nslab.components.part import client_identity, first_host, node_identity, owner, part
 from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
@@ -90,11 +90,11 @@ def client_link(client: Client) -> str:
 
 def external_addresses(cluster: Cluster) -> tuple[str, ...]:
     """Every address that the VPC sends to all nodes: those of load balancers, and `externalIPs` of externalRange."""
-    external = IPv4Network(cluster.lab.vpc.external_range)
+    external = parse_range(cluster.lab.vpc.external_range)
     addresses: dict[str, None] = {}
     for service in cluster.services.values():
         addresses.update(dict.fromkeys(service.load_balancer_ips))
-        addresses.update(dict.fromkeys(ip for ip in service.external_ips if IPv4Address(ip) in external))
+        addresses.update(dict.fromkeys(ip for ip in service.external_ips if to_int(ip) in external))
     return tuple(addresses)
 
 

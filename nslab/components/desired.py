@@ -1,0 +1,14 @@
+"""The whole wish: what all components together want of the kernel."""
+
+from __future__ import annotations
+
+from nslab.cluster.model import Cluster
+from nslab.components import cni, ip_masq, kube_proxy, pod_files, vpc
+from nslab.netstate.model import NetState, join
+
+
+def desired(cluster: Cluster) -> NetState:
+    """The NetState of a Cluster. Raises ManifestError where a component cannot read an object that is only its own."""
+    parts = (component(cluster) for component in (vpc.desired, cni.desired, kube_proxy.desired, ip_masq.desired,
+                                                  pod_files.desired))
+    return join(cluster.lab.name, parts)

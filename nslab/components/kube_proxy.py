@@ -1,0 +1,246 @@
+"""kube-proxy: Services on every node, in one nftables table, by named maps.
+
+The semantics are those of kube-proxy's nftables mode, packet for packet; the layout is not. kube-proxy writes a chain
+for each Service and endpoint with an anonymous map in each, and the kernel's cost of loading these grows with their
+square. Here the number of chains is constant: all that Services differ in is elements of named maps.
+
+What happens to the first packet of a connection (conntrack repeats it for the others):
+
+    prerouting, output
+      -110  firewall-check       a load balancer address with source ranges, and the source in none of them: drop
+      -100  services             daddr . protocol . port   --service-ips-->        ct mark
+                                 own address, node port    --service-nodeports-->  ct mark
+            external-local       externalTrafficPolicy Local: Pods and the node itself use all endpoints, others this
+                                 node's
+            balance              ct mark                   --service-ports-->      goto endpoints-N
+            endpoints-N          a random slot of N; ct mark . slot --endpoints--> dnat to address : port
+    input, forward, output
+         0  no-endpoints-check   the Service has no endpoint: reject; a Local policy has none here: drop
+            cluster-ips-check    a cluster IP, but no port of it: reject; an address that no Service has: drop
+    postrouting
+       100  masquerading         which translated connections must show the node's address
+
+The ct mark is the Service port's number times four, plus the variant: 0 for all endpoints, 1 for this node's, 2 for
+"from outside, policy Local", which `external-local` turns into one of the others. Maps and chains of variant 1 are
+called `local-`: they differ from node to node, all others are shared objects and encoded once for the whole lab.
+
+Affinity (ClientIP): `affinity` remembers for source . ct mark the endpoint by an identity that outlives its slot (a
+hash of address and port, with the top bit set, which no slot has). `endpoints` resolves that identity too; that of an
+endpoint which is gone resolves to nothing, the rule ends, and the next one draws a new endpoint.
+
+Sources: kubernetes/pkg/proxy/nftables (README.md, proxier.go), KEP-3866; KEP-2086 for internalTrafficPolicy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from nslab.cluster.model import Cluster, Endpoint, Node, Service, ServicePort
+from nslab.components.kube_proxy_chains import ALL_ENDPOINTS, LOCAL_ENDPOINTS, Balancer, chains
+from nslab.components.part import node_identity, owner, part
+from nslab.components.prefixes import merge
+from nslab.components.service_endpoints import cluster_endpoints, local_endpoints
+from nslab.netstate.model import Netns, NetState
+from nslab.nft.datatypes import INET_PROTO, INET_SERVICE, IPV4_ADDR, MARK, VERDICT
+from nslab.nft.objects import Key, MapValue, Set, Table
+from nslab.nft.statements import goto
+
+Elements = dict[Key, MapValue | None]
+
+ALL, LOCAL, EXTERNAL_LOCAL = 0, 1, 2
+PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+FRONTEND_TYPE = (IPV4_ADDR, INET_PROTO, INET_SERVICE)
+ENDPOINT_IDENTITY = 0x80000000
+"""Set in every endpoint's identity: no slot has this bit."""
+
+OPT_OUT_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+"""A Service with one of these labels is another proxy's, or nobody's."""
+
+
+def desired(cluster: Cluster) -> NetState:
+    """The table `ip kube-proxy` of every node."""
+    services = [service for service in cluster.services.values() if is_proxied(service)]
+    shared = tuple(_frontend_sets(services))
+    zones = _by_zone(cluster, services)
+    local = _by_node(cluster, services)
+    all_chains = chains(cluster.lab.vpc, [*zones.values(), *local.values()])
+    hairpins = _hairpins(cluster, services)
+    netns: dict[str, Netns] = {}
+    for node in cluster.nodes.values():
+        name, uid = node_identity(cluster, node)
+        sets = (*shared, *zones[node.zone].sets(), *local[node.name].sets(), *_own_sets(node, hairpins[node.name]))
+        table = Table("ip", "kube-proxy", all_chains, sets, owner(cluster.lab.name))
+        netns[name] = part(name, uid, tables=[table])
+    return NetState(cluster.lab.name, netns)
+
+
+def is_proxied(service: Service) -> bool:
+    """Whether the Service has rules at all: headless and ExternalName Services are for DNS alone."""
+    if not service.cluster_ip or service.cluster_ip == "None":
+        return False
+    labels = service.body.get("metadata", {}).get("labels") or {}
+    return not any(label in labels for label in OPT_OUT_LABELS)
+
+
+def mark(port: ServicePort, variant: int) -> int:
+    """The ct mark of connections to a Service port; `variant` is ALL, LOCAL or EXTERNAL_LOCAL."""
+    return port.number * 4 + variant
+
+
+def internal_variant(service: Service) -> int:
+    """The variant by which its cluster IP is reached."""
+    return LOCAL if service.internal_traffic_policy == "Local" else ALL
+
+
+def external_variant(service: Service) -> int:
+    """The variant by which its node port, load balancer and external IPs are reached, before `external-local`."""
+    return EXTERNAL_LOCAL if service.external_traffic_policy == "Local" else ALL
+
+
+@dataclass
+class _Backends:
+    """What `balancer` chooses from: the elements of its maps, all filled together by `add`."""
+
+    balancer: Balancer
+    service_ports: Elements = field(default_factory=dict)
+    endpoints: Elements = field(default_factory=dict)
+    affinity_slots: Elements = field(default_factory=dict)
+    missing: Elements = field(default_factory=dict)
+    needs: set[tuple[int, int]] = field(default_factory=set)
+    made: tuple[Set, ...] = ()
+
+    def add(self, number: int, chosen: list[Endpoint], affinity_timeout: int) -> None:
+        """Balance the connections with the ct mark `number` over `chosen`, which is not empty."""
+        self.needs.add((len(chosen), affinity_timeout))
+        self.service_ports[number,] = goto(self.balancer.chain(len(chosen), affinity_timeout))
+        for slot, endpoint in enumerate(chosen):
+            target = (endpoint.ip, endpoint.port)
+            self.endpoints[number, slot] = target
+            if affinity_timeout:
+                identity = ENDPOINT_IDENTITY | crc32(f"{endpoint.ip}:{endpoint.port}".encode())
+                self.endpoints[number, identity] = target
+                self.affinity_slots[number, slot] = (identity,)
+
+    def sets(self) -> tuple[Set, ...]:
+        """The maps: the same objects at every call, so that nodes which share these backends share them."""
+        if not self.made:
+            names = self.balancer
+            self.made = (
+                Set(names.service_ports, (MARK,), self.service_ports, (VERDICT,)),
+                Set(names.endpoints, (MARK, MARK), self.endpoints, (IPV4_ADDR, INET_SERVICE)),
+                Set(names.affinity_slots, (MARK, MARK), self.affinity_slots, (MARK,)),
+                Set(names.missing, (MARK,), self.missing),
+            )
+        return self.made
+
+
+def _by_zone(cluster: Cluster, services: list[Service]) -> dict[str, _Backends]:
+    """The backends of variant 0 for each zone: one and the same for all, unless endpoints carry topology hints."""
+    zones = {node.zone for node in cluster.nodes.values()}
+    ports = [(service, port) for service in services for port in service.ports]
+    if not any(endpoint.zone_hints for _, port in ports for endpoint in port.endpoints):
+        everywhere = _all_backends(ports, "")
+        return dict.fromkeys(zones, everywhere)
+    return {zone: _all_backends(ports, zone) for zone in zones}
+
+
+def _all_backends(ports: list[tuple[Service, ServicePort]], zone: str) -> _Backends:
+    backends = _Backends(ALL_ENDPOINTS)
+    for service, port in ports:
+        chosen = cluster_endpoints(port, zone)
+        if chosen:
+            backends.add(mark(port, ALL), chosen, service.affinity_timeout)
+        else:
+            backends.missing[mark(port, ALL),] = None
+            backends.missing[mark(port, LOCAL),] = None
+    return backends
+
+
+def _by_node(cluster: Cluster, services: list[Service]) -> dict[str, _Backends]:
+    """The backends of variant 1 for each node; nodes share one object where no Service has a Local policy."""
+    with_local = [
+        service for service in services if internal_variant(service) == LOCAL or external_variant(service) != ALL
+    ]
+    if not with_local:
+        return dict.fromkeys(cluster.nodes, _Backends(LOCAL_ENDPOINTS))
+    by_node = {name: _Backends(LOCAL_ENDPOINTS) for name in cluster.nodes}
+    for service in with_local:
+        for port in service.ports:
+            anywhere = bool(cluster_endpoints(port, ""))
+            local = local_endpoints(port)
+            for name, backends in by_node.items():
+                if name in local:
+                    backends.add(mark(port, LOCAL), local[name], service.affinity_timeout)
+                elif anywhere:
+                    backends.missing[mark(port, LOCAL),] = None
+    return by_node
+
+
+def _frontend_sets(services: list[Service]) -> Iterator[Set]:
+    """What clients address: equal on every node."""
+    service_ips: Elements = {}
+    node_ports: Elements = {}
+    external_local: Elements = {}
+    source_kept: Elements = {}
+    for service in services:
+        outside = external_variant(service)
+        addresses = (*service.load_balancer_ips, *service.external_ips)
+        for port in service.ports:
+            protocol = PROTOCOLS[port.protocol]
+            service_ips[service.cluster_ip, protocol, port.port] = (mark(port, internal_variant(service)),)
+            number = (mark(port, outside),)
+            for address in addresses:
+                service_ips.setdefault((address, protocol, port.port), number)
+            if port.node_port:
+                node_ports[protocol, port.node_port] = number
+            if outside == EXTERNAL_LOCAL:
+                external_local[number] = None
+                source_kept[mark(port, ALL),] = source_kept[mark(port, LOCAL),] = None
+    yield Set("cluster-ips", (IPV4_ADDR,), {(service.cluster_ip,): None for service in services})
+    yield Set("service-ips", FRONTEND_TYPE, service_ips, (MARK,))
+    yield Set("service-nodeports", (INET_PROTO, INET_SERVICE), node_ports, (MARK,))
+    yield Set("external-local-services", (MARK,), external_local)
+    yield Set("source-kept", (MARK,), source_kept)
+    yield from _firewall_sets(services)
+    # The timeout is each Service's own, given with every update; this one only makes elements expire at all.
+    yield Set("affinity", (IPV4_ADDR, MARK), value_type=(MARK,), dynamic=True, timeout=10800)
+
+
+def _firewall_sets(services: list[Service]) -> Iterator[Set]:
+    guarded: Elements = {}
+    allowed: Elements = {}
+    for service in services:
+        if not service.source_ranges:
+            continue
+        ranges = merge(service.source_ranges)
+        for port in service.ports:
+            if not cluster_endpoints(port, ""):
+                continue  # Whoever asks is refused at filter priority, as by kube-proxy.
+            for address in service.load_balancer_ips:
+                frontend = (address, PROTOCOLS[port.protocol], port.port)
+                guarded[frontend] = None
+                allowed.update(((*frontend, prefix), None) for prefix in ranges)
+    yield Set("firewall-ips", FRONTEND_TYPE, guarded)
+    yield Set("firewall-allowed", (*FRONTEND_TYPE, IPV4_ADDR), allowed, interval=True)
+
+
+def _hairpins(cluster: Cluster, services: list[Service]) -> dict[str, Elements]:
+    """Of each node, its endpoints' addresses as (source, destination) pairs of a connection to oneself."""
+    by_node: dict[str, Elements] = {name: {} for name in cluster.nodes}
+    node_of = {ip: pod.node for ip, pod in cluster.pods_by_ip.items()}
+    for service in services:
+        for port in service.ports:
+            for endpoint in port.endpoints:
+                node = endpoint.node or node_of.get(endpoint.ip)
+                if node in by_node:
+                    by_node[node][endpoint.ip, endpoint.ip] = None
+    return by_node
+
+
+def _own_sets(node: Node, hairpins: Elements) -> tuple[Set, ...]:
+    return (
+        Set("nodeport-ips", (IPV4_ADDR,), {(node.ip,): None}),
+        Set("hairpin-connections", (IPV4_ADDR, IPV4_ADDR), hairpins),
+    )
