@@ -1,0 +1,82 @@
+"""`nslab exec` and `nslab shell`: a command in the netns of a Pod, node or client."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from nslab.cli.options import complete_references, lab_option
+from nslab.cli.privilege import require_privilege
+
+if TYPE_CHECKING:
+    from nslab.cluster.model import Cluster
+
+CANNOT_EXECUTE, NOT_FOUND = 126, 127
+"""What a shell returns for a command that it cannot execute, or does not find (POSIX, 2.8.2)."""
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "node", "client"))
+@click.option("-i", "--stdin", "interactive", is_flag=True, help="Pass stdin on; else it is empty.")
+@click.option("-t", "--tty", is_flag=True, help="The command is used on this terminal.")
+@click.argument("command", nargs=-1, required=True, metavar="-- CMD ..", type=click.UNPROCESSED)
+@lab_option
+def exec_(reference: str, interactive: bool, tty: bool, command: tuple[str, ...], lab: str | None) -> int:
+    """Run a command of the host in the netns of REF, with its resolv.conf and hosts; its exit code is passed on.
+
+    REF is pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, node/NAME, client/NAME, or vpc and internet for the network
+    between them.
+    """
+    argv = command[1:] if command[0] == "--" else command
+    if tty and not sys.stdin.isatty():
+        click.echo("Unable to use a TTY - input is not a terminal", err=True)
+    return run(reference, list(argv), lab, stdin=interactive or tty)
+
+
+@click.command()
+@click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "node", "client"))
+@lab_option
+def shell(reference: str, lab: str | None) -> int:
+    """Open a shell ($SHELL) in the netns of REF; see `nslab exec`."""
+    program = os.environ.get("SHELL") or "/bin/sh"
+    return run(reference, [program], lab, stdin=True)
+
+
+def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int:
+    """Become `argv` in the netns that the reference names. Returns only where that failed.
+
+    Raises NotFoundError for an unknown reference.
+    """
+    from nslab.agent import client
+    from nslab.linux.process import exec_in
+
+    require_privilege("enter a netns")
+    netns = netns_of(client.snapshot(client.pick(lab)).cluster, reference)
+    if not stdin:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout.flush()
+    try:
+        exec_in(netns, argv)
+    except FileNotFoundError:
+        return _refuse(NOT_FOUND, f"{argv[0]}: not found on this host")
+    except PermissionError:
+        return _refuse(CANNOT_EXECUTE, f"{argv[0]}: cannot be executed")
+
+
+def netns_of(cluster: Cluster, reference: str) -> str:
+    """The name of the netns that packets of `reference` leave from."""
+    from nslab.check.references import sources
+    from nslab.cluster import naming
+
+    own = {"vpc": naming.vpc_netns, "internet": naming.internet_netns}
+    if reference in own:
+        return own[reference](cluster.lab.name)
+    return sources(cluster, reference)[0].netns
+
+
+def _refuse(status: int, message: str) -> int:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    return status

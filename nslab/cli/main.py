@@ -1,0 +1,90 @@
+"""The `nslab` command: its group, its global options, and how an error becomes a message and an exit status."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from nslab.cli.group import LazyGroup
+from nslab.cli.options import complete_labs, lab_name
+from nslab.errors import ManifestError, NslabError
+
+INTERRUPTED = 130
+"""What a shell reports for a process that Ctrl-C ended: 128 + SIGINT."""
+
+SECTIONS = {
+    "Labs": {
+        "up": "nslab.cli.up:up",
+        "down": "nslab.cli.down:down",
+        "ls": "nslab.cli.labs:ls",
+        "status": "nslab.cli.status:status",
+    },
+    "Topology files": {
+        "validate": "nslab.cli.validate:validate",
+        "schema": "nslab.cli.validate:schema",
+    },
+    "Looking": {
+        "get": "nslab.cli.get:get",
+        "describe": "nslab.cli.describe:describe",
+        "logs": "nslab.cli.logs:logs",
+        "rules": "nslab.cli.rules:rules",
+    },
+    "Sending packets": {
+        "check": "nslab.cli.check:check",
+        "probe": "nslab.cli.probe:probe",
+        "exec": "nslab.cli.exec:exec_",
+        "shell": "nslab.cli.exec:shell",
+    },
+    "The host": {
+        "doctor": "nslab.cli.doctor:doctor",
+        "gc": "nslab.cli.down:gc",
+        "completion": "nslab.cli.completion:completion",
+        "version": "nslab.cli.version:version",
+    },
+}
+
+
+@click.group(
+    cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with `sudo nslab up topology.yaml`.",
+)
+@click.option("--lab", envvar="NSLAB_LAB", metavar="NAME", type=lab_name, shell_complete=complete_labs,
+              help="The lab to work on (or NSLAB_LAB); may be left out while only one is running.")
+@click.option("--no-color", is_flag=True, help="Plain text on a terminal too (or NO_COLOR).")
+@click.pass_context
+def cli(ctx: click.Context, lab: str | None, no_color: bool) -> None:
+    """The network of a Kubernetes (GKE) cluster on one Linux machine, with real packets and no cluster."""
+    if no_color or os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command line (sys.argv without `args`) and return its exit status (interface section 3)."""
+    try:
+        status = cli.main(args=args, prog_name="nslab", standalone_mode=False)
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except NslabError as error:
+        show_error(error)
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def show_error(error: NslabError) -> None:
+    """Write an error to stderr: what and where, then the remedy. The faults of a file come first, one a line, each
+    beginning with its place so that editors find it."""
+    message = error.message
+    if isinstance(error, ManifestError):
+        for fault in error.faults:
+            click.echo(fault, err=True)
+        count = len(error.faults)
+        message = f"{count} fault{'s' if count > 1 else ''} found"
+    elif error.where:
+        message = f"{error.where}: {message}"
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    if error.hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)

@@ -1,0 +1,154 @@
+"""`nslab up`: build a lab, or converge the one that is there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nslab.cli.columns import count
+from nslab.cli.options import lab_option_with, output_option
+from nslab.cli.privilege import require_privilege
+from nslab.cli.seconds import seconds
+from nslab.errors import ManifestError
+
+if TYPE_CHECKING:
+    from nslab.agent.client import StandbyAgent, UpResult
+    from nslab.api.objects import Manifest
+    from nslab.cli.progress import Progress
+
+DEFAULT_FILE = "topology.yaml"
+
+EXAMPLE = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {containers: [{name: web, image: nginx, ports: [{containerPort: 80}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}
+"""
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILE..]", type=click.Path())
+@lab_option_with("Another name for the lab than the file's.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done as ip, nft and sysctl lines; do nothing.")
+@click.option("--check", "then_check", is_flag=True, help="Run `nslab check` on the lab once it stands.")
+@click.option("--wait", type=seconds, default="30s", show_default=True, metavar="TIME",
+              help="How long to wait for every Pod to be ready.")
+@click.option("--ignore-unknown", is_flag=True, help="Let kinds that nslab does not know pass with a warning.")
+@output_option("text", "json")
+@click.pass_context
+def up(ctx: click.Context, files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool, wait: float,
+       ignore_unknown: bool, output: str) -> int:
+    """Build the lab of FILE (./topology.yaml without one), or converge the lab that is there to it.
+
+    FILE is a topology, ordinary Kubernetes manifests, a folder of them, or - for stdin. A second `up` changes only
+    what differs.
+    """
+    from nslab.agent import client
+    from nslab.cli.progress import progress_bar
+
+    paths = files or (default_file(),)
+    require_privilege("build a lab")
+    with progress_bar() as progress:
+        if dry_run:
+            click.echo(client.plan(read(paths, lab, ignore_unknown, progress)), nl=False)
+            return 0
+        with standby() as agent:
+            manifest = read(paths, lab, ignore_unknown, progress)
+        result = client.up(manifest, wait=wait, progress=progress, standby=agent)
+    for warning in result.warnings:
+        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
+    report(result, output)
+    if then_check:
+        from nslab.cli.check import check
+
+        return int(ctx.invoke(check, lab=result.lab) or 0)
+    return 0
+
+
+def default_file() -> str:
+    """./topology.yaml. Raises ManifestError, with an example of one, where it does not exist."""
+    if not Path(DEFAULT_FILE).exists():
+        example = "".join(f"    {line}\n" for line in EXAMPLE.splitlines())
+        raise ManifestError(
+            [f"there is no {DEFAULT_FILE} here"],
+            hint=f"name a file (`nslab up shop.yaml`), or write {DEFAULT_FILE}, for example:\n\n{example}",
+        )
+    return DEFAULT_FILE
+
+
+@contextmanager
+def standby() -> Iterator[StandbyAgent]:
+    """An agent that starts while the block reads the files, and is dismissed if they are at fault."""
+    from nslab.agent.client import StandbyAgent
+
+    agent = StandbyAgent()
+    try:
+        yield agent
+    except BaseException:
+        agent.dismiss()
+        raise
+
+
+def read(paths: tuple[str, ...], lab: str | None, ignore_unknown: bool, progress: Progress | None = None) -> Manifest:
+    """What the files say, under the name `lab` where one is given. Raises ManifestError with every fault."""
+    from dataclasses import replace
+    from functools import partial
+
+    from nslab.api.decode import decode
+
+    reading = partial(progress, "read") if progress else None
+    manifest = decode(paths, ignore_unknown=ignore_unknown, stdin=sys.stdin, progress=reading)
+    return replace(manifest, lab=replace(manifest.lab, name=lab)) if lab else manifest
+
+
+def report(result: UpResult, output: str) -> None:
+    """Say on stdout what was done, and on stderr which Pods are not ready."""
+    if output == "json":
+        from dataclasses import asdict
+
+        from nslab.cli.output import print_json
+
+        print_json({**asdict(result), "ready": result.ready})
+        return
+    for line in result.changed if not result.created else ():
+        click.echo(line)
+    if result.operations == 0 and not result.changed:
+        click.echo(f"Lab {result.lab}: nothing to change ({result.seconds:.1f} s).")
+    else:
+        click.echo(summary(result))
+    if result.not_ready:
+        names = ", ".join(f"pod/{key}" for key in result.not_ready[:5])
+        more = f" and {len(result.not_ready) - 5} more" if len(result.not_ready) > 5 else ""
+        click.echo(f"{click.style('warning:', fg='yellow')} not ready yet: {names}{more}", err=True)
+    if result.created:
+        click.echo("\nWhat to try next:")
+        for line in suggestions(result.lab):
+            click.echo(f"  {line}")
+
+
+def summary(result: UpResult) -> str:
+    """`Lab shop is up: 2 nodes, 5 pods, 3 services in 0.6 s.`"""
+    from nslab.agent import client
+
+    entry = next(entry for entry in client.labs() if entry.name == result.lab)
+    parts = ", ".join((count(entry.nodes, "node"), count(entry.pods, "pod"), count(entry.services, "service")))
+    state = "is up" if result.created else f"is converged ({count(result.operations, 'operation')})"
+    return f"Lab {result.lab} {state}: {parts} in {result.seconds:.1f} s."
+
+
+def suggestions(lab: str) -> list[str]:
+    """Commands that work in this lab, with its own names."""
+    from nslab.agent import client
+    from nslab.cli.next_steps import next_steps
+
+    return next_steps(client.snapshot(lab).cluster)

@@ -1,0 +1,35 @@
+"""`nslab validate` and `nslab schema`: a topology file judged without building anything, by us or by an editor."""
+
+from __future__ import annotations
+
+import click
+
+from nslab.cli.columns import count
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE..", type=click.Path())
+@click.option("--ignore-unknown", is_flag=True, help="Let kinds that nslab does not know pass with a warning.")
+def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
+    """Report every fault of the files (exit code 3), or that there is none. Nothing is built."""
+    from nslab.cli.progress import progress_bar
+    from nslab.cli.up import read
+    from nslab.cluster.allocate import allocate
+    from nslab.cluster.model import Leases
+
+    with progress_bar() as progress:
+        manifest = read(files, None, ignore_unknown, progress)
+        cluster = allocate(manifest, Leases(), {})
+    for warning in (*manifest.warnings, *cluster.warnings):
+        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
+    ignored = f", {len(manifest.ignored)} ignored: nothing of the network in them" if manifest.ignored else ""
+    click.echo(f"{count(len(manifest.objects), 'object')} ok{ignored}")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the topology file, for editors."""
+    from nslab.api.schema import topology_schema
+    from nslab.cli.output import print_json
+
+    print_json(topology_schema())
