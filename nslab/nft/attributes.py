@@ -45,15 +45,20 @@ def string(kind: int, text: str) -> bytes:
     return attribute(kind, text.encode() + b"\0")
 
 
-def walk(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """The (type, payload) of the attributes in `payload`, in order, the types without their flags."""
-    offset, end = 0, len(payload)
+def spans(buffer: bytes, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The (type, start of payload, end of payload) of the attributes in a part of `buffer`, in order, the types
+    without their flags."""
     while offset + 4 <= end:
-        length, kind = _HEADER.unpack_from(payload, offset)
+        length, kind = _HEADER.unpack_from(buffer, offset)
         if length < 4:
             return
-        yield kind & TYPE_MASK, payload[offset + 4 : offset + length]
+        yield kind & TYPE_MASK, offset + 4, offset + length
         offset += (length + 3) & ~3
+
+
+def walk(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (type, payload) of the attributes in `payload`, in order, the types without their flags."""
+    return ((kind, payload[start:end]) for kind, start, end in spans(payload, 0, len(payload)))
 
 
 def parse(payload: bytes) -> dict[int, bytes]:

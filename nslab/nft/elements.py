@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import cast
 
 from nslab.nft import expressions
@@ -120,26 +123,65 @@ def _chunks(encoded: list[bytes]) -> list[bytes]:
 
 def decode(item: Set, payloads: Iterable[bytes]) -> dict[Key, MapValue | None]:
     """The elements in the NFTA_SET_ELEM_LIST_ELEMENTS contents of a dump of `item`, keys written canonically."""
-    listed = [element for payload in payloads for _, element in walk(payload)]
-    if item.interval and len(item.key_type) == 1:
-        return _decode_intervals(item, listed)
+    if item.interval:
+        listed = [element for payload in payloads for _, element in walk(payload)]
+        return _decode_intervals(item, listed) if len(item.key_type) == 1 else _decode_ranges(item, listed)
+    key_of, value_of = unpacker(item.key_type), _rest_decoder(item)
+    elements: dict[Key, MapValue | None] = {}
+    for payload in payloads:
+        for key, rest in _rows(item, payload):
+            elements[key_of(key)] = value_of(rest)
+    return elements
+
+
+def _rows(item: Set, payload: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Of each element the octets of its key, and the attributes that follow.
+
+    Nearly always the elements of one dumped message have one size, and are cut apart at once.
+    """
+    key_size = sum(map(register_size, item.key_type))
+    key_end = 12 + key_size  # Three headers (the element, its key, the key's value) come first.
+    size = (int.from_bytes(payload[:2], sys.byteorder) + 3) & ~3
+    if size >= key_end and len(payload) % size == 0:
+        rows = list(struct.iter_unpack(f"12s{key_size}s{size - key_end}s", payload))
+        if all(row[0] == payload[:12] for row in rows):
+            return [(key, rest) for _, key, rest in rows]
+    return [(element[8 : 8 + key_size], element[8 + key_size :]) for _, element in walk(payload)]
+
+
+def _rest_decoder(item: Set) -> Callable[[bytes], MapValue | None]:
+    """A function from what follows an element's key to the value of a map."""
     value_of = _value_decoder(item)
-    key_of = unpacker(item.key_type)
+    if not item.value_type:
+        return lambda _: None
+    if item.value_type[0].name == "verdict":
+        return cache(lambda rest: value_of(parse(rest)[_VALUE]))
+    size, unpack = sum(map(register_size, item.value_type)), unpacker(item.value_type)
+    start = header(_VALUE, 8 + size) + _value_header(item.value_type)
+
+    def decode_rest(rest: bytes) -> MapValue | None:
+        return unpack(rest[8 : 8 + size]) if rest.startswith(start) else value_of(parse(rest)[_VALUE])
+
+    return decode_rest
+
+
+def _decode_ranges(item: Set, listed: list[bytes]) -> dict[Key, MapValue | None]:
+    value_of = _value_decoder(item)
     elements: dict[Key, MapValue | None] = {}
     for element in listed:
         fields = parse(element)
-        low = _octets(item.key_type, fields[_KEY])
-        key = _ranges(item, low, _octets(item.key_type, fields[_KEY_END])) if _KEY_END in fields else key_of(low)
-        elements[key] = value_of(fields.get(_VALUE))
+        low = _octets(fields[_KEY])
+        high = _octets(fields[_KEY_END]) if _KEY_END in fields else low
+        elements[_ranges(item, low, high)] = value_of(fields.get(_VALUE))
     return elements
 
 
 def decode_key(item: Set, element: bytes) -> Key:
     """The key at the start of one element, for messages about it."""
-    return unpacker(item.key_type)(_octets(item.key_type, parse(element)[_KEY]))
+    return unpacker(item.key_type)(_octets(parse(element)[_KEY]))
 
 
-def _octets(types: tuple[Datatype, ...], data: bytes) -> bytes:
+def _octets(data: bytes) -> bytes:
     """The octets of an attribute that holds NFTA_DATA_VALUE, padded to whole registers."""
     value = parse(data)[1]
     return value + bytes(-len(value) % 4)
@@ -178,4 +220,4 @@ def _value_decoder(item: Set) -> Callable[[bytes | None], MapValue | None]:
     if item.value_type[0].name == "verdict":
         return lambda data: expressions.decode_verdict(parse(data or b"")[2])
     value_of = unpacker(item.value_type)
-    return lambda data: value_of(_octets(item.value_type, data or b""))
+    return lambda data: value_of(_octets(data or b""))

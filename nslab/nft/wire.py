@@ -11,15 +11,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from nslab.nft import elements, expressions
-from nslab.nft.attributes import (
-    attribute,
-    comment,
-    nested,
-    string,
-    u32,
-    u64,
-    userdata,
-)
+from nslab.nft import text as nft_text
+from nslab.nft.attributes import attribute, comment, nested, spans, string, u32, u64, userdata
 from nslab.nft.datatypes import Datatype
 from nslab.nft.elements import ELEMENTS, LISTED_SET, LISTED_TABLE
 from nslab.nft.objects import Chain, Key, MapValue, ObservedRule, Rule, Set
@@ -141,7 +134,7 @@ def canonical_rules(chain: Chain) -> tuple[bytes, ...]:
 
 
 # Sets. nft keeps what it wants to know when it lists a set in the set's userdata (enum nftnl_udata_set_types).
-_KEY_BYTEORDER, _VALUE_BYTEORDER, _KEY_TYPEOF, _VALUE_TYPEOF, _VALUE_INTERVAL, _COMMENT = 0, 1, 3, 4, 6, 7
+_KEY_BYTEORDER, _VALUE_BYTEORDER, _KEY_TYPEOF, _VALUE_TYPEOF, _VALUE_INTERVAL, SET_USERDATA_COMMENT = 0, 1, 3, 4, 6, 7
 _CONCATENATION = userdata(0, (13).to_bytes(4, "little")) + userdata(1, b"")
 _INVALID, _HOST, _NETWORK = 0, 1, 2  # enum byteorder
 _HOST_ORDERED = {"mark", "ifname"}
@@ -208,7 +201,7 @@ def _set_userdata(item: Set) -> bytes:
     if item.value_type:
         parts.append(userdata(_VALUE_INTERVAL, bytes(4)))
     if item.comment:
-        parts.append(userdata(_COMMENT, comment(item.comment)))
+        parts.append(userdata(SET_USERDATA_COMMENT, comment(item.comment)))
     return b"".join(parts)
 
 
@@ -248,3 +241,27 @@ def canonical_elements(item: Set) -> Mapping[Key, MapValue | None]:
     if not item.interval:
         return item.elements
     return {canonical_key(item.key_type, key): value for key, value in item.elements.items()}
+
+
+def describe(family: str, table: str, message: Message, offset: int | None) -> str:
+    """The nft line of what the message asks for. `offset` is where, in the message's payload, the kernel saw a fault;
+    it tells which of many elements is meant."""
+    operation = message.operation
+    if isinstance(operation, AddElements | DeleteElements):
+        verb = "add" if isinstance(operation, AddElements) else "delete"
+        element = _element_text(operation.set, message.payload, offset)
+        return f"{verb} element {family} {table} {operation.set.name} {{ {element} }}"
+    lines = list(nft_text.lines(family, table, operation))
+    return lines[message.part]
+
+
+def _element_text(item: Set, payload: bytes, offset: int | None) -> str:
+    for kind, start, end in spans(payload, 4, len(payload)):
+        if kind == ELEMENTS:
+            listed = list(spans(payload, start, end))
+            for _, first, last in listed:
+                if offset is None or first - 4 <= offset < last:
+                    key = elements.decode_key(item, payload[first:last])
+                    rest = ", .." if offset is None and len(listed) > 1 else ""
+                    return nft_text.key_text(item.key_type, key) + rest
+    return ".."
