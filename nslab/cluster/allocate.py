@@ -26,50 +26,49 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
     lab, objects = manifest.lab, manifest.objects
     service_objects = [item for item in objects if item.kind == "Service"]
     cursors = dict(leases.cursors)
-    nodes, clients, internal = hosts.place(manifest, service_objects, leases, cursors)
+    given = hosts.addresses(lab, service_objects, leases, cursors)
+    nodes = hosts.nodes(lab, objects, given, leases.pod_ranges)
+    clients = hosts.clients(lab, given)
+    grants = _service_grants(manifest, service_objects, given, leases, cursors)
 
     pending = list(workloads.expand(objects, nodes.values(), scheduling.admits))
     places = scheduling.place(pending, nodes, lab.cluster.max_pods_per_node, leases.pod_nodes)
-    uids = [object_uid(f"{pod.digest}@{place}") for pod, place in zip(pending, places, strict=True)]
-    pod_ips = _pod_ips(pending, places, uids, nodes, leases, cursors)
-
     index = LabelIndex(pending)
     selected = {
         services.key(item): index.select(item.namespace, item.body["spec"].get("selector") or {})
         for item in service_objects
     }
     inferred, warnings = _infer_ports(pending, service_objects, selected)
-    values = containers.contents(objects)
-    pods = [
-        _pod(pod, nodes[place], uid, pod_ips.get(f"{pod.key}#{uid}"), inferred.get(position), values, ready or {})
-        for position, (pod, place, uid) in enumerate(zip(pending, places, uids, strict=True))
-    ]
+    pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready or {}, leases, cursors)
 
-    grants = _service_grants(manifest, service_objects, internal, leases, cursors)
-    source = EndpointSource(pods, nodes, selected, objects)
+    endpoints = EndpointSource(pods, nodes, selected, objects)
     return Cluster(
         lab, objects, nodes, {pod.key: pod for pod in pods},
-        {services.key(item): services.build(item, grants, source.of) for item in service_objects}, clients,
+        {services.key(item): services.build(item, grants, endpoints.of) for item in service_objects}, clients,
         Leases(
-            {node.name: node.ip for node in nodes.values()},
-            {node.name: node.pod_range for node in nodes.values()},
-            {f"{pod.key}#{pod.digest}": place for pod, place in zip(pending, places, strict=True)},
-            {holder: to_text(ip) for holder, ip in pod_ips.items()},
-            {holder: to_text(ip) for holder, ip in grants.cluster_ips.items()},
-            dict(grants.node_ports),
-            {holder: to_text(ip) for holder, ip in grants.load_balancer_ips.items()},
-            {client.name: client.ip for client in clients.values()},
-            dict(grants.numbers),
-            cursors,
+            node_ips={node.name: node.ip for node in nodes.values()},
+            pod_ranges={node.name: node.pod_range for node in nodes.values()},
+            pod_nodes={f"{pod.key}#{pod.digest}": place for pod, place in zip(pending, places, strict=True)},
+            pod_ips=_texts(pod_ips),
+            cluster_ips=_texts(grants.cluster_ips),
+            node_ports=dict(grants.node_ports),
+            load_balancer_ips=_texts(grants.load_balancer_ips),
+            client_ips={client.name: client.ip for client in clients.values()},
+            service_numbers=dict(grants.numbers),
+            cursors=cursors,
         ),
         manifest.warnings + warnings,
     )
 
 
+def _texts(addresses: Mapping[str, int]) -> dict[str, str]:
+    return {holder: to_text(address) for holder, address in addresses.items()}
+
+
 def with_readiness(cluster: Cluster, ready: Mapping[str, bool]) -> Cluster:
     """The same Cluster with the readiness of the Pods in `ready` (Pod key to Ready condition), and with it the
-    endpoints of the Services that select them. Keys that no Pod has are ignored; leases, names and order stay. This is the hot path of one
-    endpoint's change: only what the changed Pods stand behind is touched.
+    endpoints of the Services that select them. Keys that no Pod has are ignored; leases, names and order stay.
+    This is the hot path of one endpoint's change: only what the changed Pods stand behind is touched.
 
     The very same object comes back where nothing differs.
     """
@@ -102,6 +101,22 @@ def _with_endpoints(service: Service, changed: Mapping[str, bool]) -> Service:
         )
         ports.append(replace(port, endpoints=endpoints))
     return replace(service, ports=tuple(ports))
+
+
+def _pods(
+    manifest: Manifest, pending: Sequence[PendingPod], places: Sequence[str], nodes: Mapping[str, Node],
+    inferred: Mapping[int, Sequence[_Target]], ready: Mapping[str, bool], leases: Leases, cursors: dict[str, str],
+) -> tuple[list[Pod], dict[str, int]]:
+    """The Pods in order, and the address of each that has its own, by Pod key + "#" + uid."""
+    # A Pod never moves: on another node it is another Pod.
+    uids = [object_uid(f"{pod.digest}@{place}") for pod, place in zip(pending, places, strict=True)]
+    ips = _pod_ips(pending, places, uids, nodes, leases, cursors)
+    values = containers.contents(manifest.objects)
+    pods = [
+        _pod(pod, nodes[place], uid, ips.get(f"{pod.key}#{uid}"), inferred.get(position), values, ready)
+        for position, (pod, place, uid) in enumerate(zip(pending, places, uids, strict=True))
+    ]
+    return pods, ips
 
 
 def _pod_ips(
@@ -191,7 +206,7 @@ def _is_silent(template: Template) -> bool:
 
 
 def _service_grants(
-    manifest: Manifest, items: Sequence[Object], internal: Mapping[str, int], leases: Leases, cursors: dict[str, str]
+    manifest: Manifest, items: Sequence[Object], given: Mapping[str, int], leases: Leases, cursors: dict[str, str]
 ) -> services.Grants:
     vpc = manifest.lab.vpc
     fixed = ipam.service_addresses(vpc.service_range)
@@ -216,4 +231,6 @@ def _service_grants(
     pool = ipam.number_pool(ipam.cursor(cursors, "serviceNumbers"))
     numbers = pool.grant(services.number_requests(items), leases.service_numbers)
     ipam.remember(cursors, "serviceNumbers", pool)
-    return services.Grants(cluster_ips, node_ports, {**vips, **internal}, numbers)
+    internal = services.load_balancer_requests(items, "internal")
+    vips |= {request.holder: given[f"Service {request.holder}"] for request in internal}
+    return services.Grants(cluster_ips, node_ports, vips, numbers)

@@ -132,8 +132,7 @@ def contents(objects: Iterable[Object]) -> Values:
         if item.kind == "ConfigMap":
             found[item.kind, item.namespace, item.name] = dict(item.body.get("data") or {})
         elif item.kind == "Secret":
-            values = {
+            found[item.kind, item.namespace, item.name] = {
                 key: b64decode(value).decode(errors="replace") for key, value in (item.body.get("data") or {}).items()
             }
-            found[item.kind, item.namespace, item.name] = values | (item.body.get("stringData") or {})
     return found

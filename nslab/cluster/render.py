@@ -1,0 +1,142 @@
+"""The Cluster as Kubernetes objects: what `kubectl get -o json` would show, status included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nslab import __version__
+from nslab.api.objects import Body
+from nslab.cluster import endpoint_objects, workload_objects
+from nslab.cluster.model import Cluster, Node, Pod, Service
+from nslab.cluster.naming import object_uid
+
+
+def kubernetes_objects(cluster: Cluster, kind: str, *, created: str = "") -> list[Body]:
+    """All objects of a kind ("Pod"), those that controllers would make included, in the Cluster's order.
+
+    `created` (RFC 3339) becomes their creationTimestamp and their Pods' startTime; a Cluster knows no time. Kinds
+    that nobody changes come as they were written, with an identity.
+    """
+    made: dict[str, Callable[[Cluster], Iterator[Body]]] = {
+        "Node": lambda it: (node_object(it, node) for node in it.nodes.values()),
+        "Pod": lambda it: (pod_object(it, pod) for pod in it.pods.values()),
+        "Service": lambda it: (service_object(service) for service in it.services.values()),
+        "Endpoints": endpoint_objects.endpoints,
+        "EndpointSlice": endpoint_objects.endpoint_slices,
+        "ReplicaSet": workload_objects.replica_sets,
+    }
+    source = made.get(kind) or (lambda it: workload_objects.workloads(it, kind))
+    return [_identified(body, created) for body in source(cluster)]
+
+
+def pod_object(cluster: Cluster, pod: Pod) -> Body:
+    """A running Pod of the Cluster."""
+    template = pod.body
+    written = template.get("metadata") or {}
+    metadata: Body = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "labels": dict(pod.labels)}
+    if written.get("annotations"):
+        metadata["annotations"] = written["annotations"]
+    kind, owner = workload_objects.controller(pod)
+    if kind:
+        reference = {
+            "apiVersion": workload_objects.API_VERSIONS[kind], "kind": kind, "name": owner,
+            "uid": object_uid(f"{kind}/{pod.namespace}/{owner}"), "controller": True, "blockOwnerDeletion": True,
+        }
+        metadata |= {"generateName": f"{owner}-", "ownerReferences": [reference]}
+    spec = {**template.get("spec", {}), "nodeName": pod.node}
+    return {
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec,
+        "status": _pod_status(pod, spec, cluster.nodes[pod.node].ip),
+    }
+
+
+def _pod_status(pod: Pod, spec: Body, host_ip: str) -> Body:
+    probes = {container.name: container.probes for container in pod.containers}
+    ready = "True" if pod.ready else "False"
+
+    def statuses(field: str) -> list[Body]:
+        return [_container_status(pod, body, probes[body["name"]]) for body in spec.get(field) or ()
+                if body["name"] in probes]
+
+    conditions: list[Body] = [
+        {"type": "PodScheduled", "status": "True"},
+        {"type": "Initialized", "status": "True"},
+        {"type": "ContainersReady", "status": ready},
+        {"type": "Ready", "status": ready},
+    ]
+    if not pod.ready:
+        for condition in conditions[2:]:
+            condition["reason"] = "ContainersNotReady"
+    status = {
+        "phase": "Running", "conditions": conditions, "hostIP": host_ip, "hostIPs": [{"ip": host_ip}],
+        "podIP": pod.ip, "podIPs": [{"ip": pod.ip}], "qosClass": "BestEffort",
+        "containerStatuses": statuses("containers"),
+    }
+    sidecars = statuses("initContainers")
+    return {**status, "initContainerStatuses": sidecars} if sidecars else status
+
+
+def _container_status(pod: Pod, body: Body, probes: Body) -> Body:
+    gated = "readiness" in probes or "startup" in probes
+    return {
+        "name": body["name"], "image": body.get("image", ""), "imageID": "", "restartCount": 0, "started": True,
+        "ready": pod.ready or not gated, "state": {"running": {}},
+    }
+
+
+def node_object(cluster: Cluster, node: Node) -> Body:
+    """A node of the Cluster, ready, with the addresses and the Pod range it has."""
+    body = node.body
+    spec: Body = {**(body.get("spec") or {}), "podCIDR": node.pod_range, "podCIDRs": [node.pod_range]}
+    if node.unschedulable:
+        taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+        spec["taints"] = [item for item in spec.get("taints") or () if item["key"] != taint["key"]] + [taint]
+    capacity = {"pods": str(cluster.lab.cluster.max_pods_per_node)}
+    return {
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {**(body.get("metadata") or {}), "name": node.name, "labels": dict(node.labels)},
+        "spec": spec,
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": node.ip}, {"type": "Hostname", "address": node.name}],
+            "capacity": capacity, "allocatable": dict(capacity),
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            "nodeInfo": {"kubeletVersion": f"nslab-{__version__}", "operatingSystem": "linux"},
+        },
+    }
+
+
+def service_object(service: Service) -> Body:
+    """A Service with what it was given: ClusterIP, NodePorts, health check port and VIP."""
+    body = service.body
+    spec: Body = dict(body["spec"])
+    if service.cluster_ip:
+        spec |= {"clusterIP": service.cluster_ip, "clusterIPs": [service.cluster_ip]}
+    if service.ports:
+        spec["ports"] = [
+            {**written, "nodePort": port.node_port} if port.node_port else written
+            for written, port in zip(spec["ports"], service.ports, strict=True)
+        ]
+    if service.health_check_node_port:
+        spec["healthCheckNodePort"] = service.health_check_node_port
+    balancer: dict[str, Any] = {}
+    if service.load_balancer_ips:
+        balancer["ingress"] = [{"ip": address, "ipMode": "VIP"} for address in service.load_balancer_ips]
+    return {**body, "apiVersion": "v1", "kind": "Service", "spec": spec, "status": {"loadBalancer": balancer}}
+
+
+def _identified(body: Body, created: str) -> Body:
+    """With the uid, and the time if there is one, that every object of an API server has."""
+    metadata = dict(body["metadata"])
+    identity = f"{body['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
+    metadata.setdefault("uid", object_uid(identity))
+    if not created:
+        return {**body, "metadata": metadata}
+    metadata.setdefault("creationTimestamp", created)
+    if body["kind"] != "Pod":
+        return {**body, "metadata": metadata}
+    status = {**body["status"], "startTime": created}
+    for field in ("containerStatuses", "initContainerStatuses"):
+        if field in status:
+            status[field] = [{**item, "state": {"running": {"startedAt": created}}} for item in status[field]]
+    return {**body, "metadata": metadata, "status": status}

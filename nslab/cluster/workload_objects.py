@@ -1,0 +1,104 @@
+"""Workloads as Kubernetes objects with their status, and the ReplicaSets that Deployments make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nslab.api.objects import Body, Object
+from nslab.cluster.model import Cluster, Pod
+from nslab.cluster.naming import object_uid
+
+API_VERSIONS = {
+    "Deployment": "apps/v1", "ReplicaSet": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1",
+    "Job": "batch/v1", "ReplicationController": "v1",
+}
+HASH_LABEL = "pod-template-hash"
+
+
+def controller(pod: Pod) -> tuple[str, str]:
+    """(kind, name) of what a Pod's ownerReferences name: for a Deployment's its ReplicaSet."""
+    kind, name = pod.owner
+    return ("ReplicaSet", f"{name}-{pod.labels[HASH_LABEL]}") if kind == "Deployment" else (kind, name)
+
+
+def workloads(cluster: Cluster, kind: str) -> Iterator[Body]:
+    """The written objects of `kind`, with the status of a workload's Pods where it is one."""
+    owned = _owned(cluster)
+    for item in cluster.objects:
+        if item.kind != kind:
+            continue
+        body: Body = {**item.body, "apiVersion": item.api_version, "kind": item.kind}
+        if kind in API_VERSIONS:
+            pods = owned.get((item.namespace, kind, item.name), [])
+            body |= {"metadata": {"generation": 1, **item.body["metadata"]}, "status": _status(kind, pods)}
+        yield body
+
+
+def replica_sets(cluster: Cluster) -> Iterator[Body]:
+    """The user's ReplicaSets and the one of each Deployment (that has Pods: its name has their template's hash)."""
+    yield from workloads(cluster, "ReplicaSet")
+    owned = _owned(cluster)
+    for item in cluster.objects:
+        pods = owned.get((item.namespace, item.kind, item.name), [])
+        if item.kind == "Deployment" and pods:
+            yield _replica_set(item, pods)
+
+
+def _replica_set(deployment: Object, pods: Sequence[Pod]) -> Body:
+    spec = deployment.body["spec"]
+    revision = pods[0].labels[HASH_LABEL]
+    selector = spec.get("selector") or {}
+    template = spec["template"]
+    metadata = template.get("metadata") or {}
+    return {
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"{deployment.name}-{revision}", "namespace": deployment.namespace, "generation": 1,
+            "labels": dict(pods[0].labels),
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "controller": True,
+                "blockOwnerDeletion": True,
+                "uid": object_uid(f"Deployment/{deployment.namespace}/{deployment.name}"),
+            }],
+        },
+        "spec": {
+            "replicas": len(pods),
+            "selector": {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), HASH_LABEL: revision}},
+            "template": {**template, "metadata": {**metadata, "labels": dict(pods[0].labels)}},
+        },
+        "status": _status("ReplicaSet", pods),
+    }
+
+
+def _owned(cluster: Cluster) -> dict[tuple[str, str, str], list[Pod]]:
+    owned: dict[tuple[str, str, str], list[Pod]] = {}
+    for pod in cluster.pods.values():
+        owned.setdefault((pod.namespace, *pod.owner), []).append(pod)
+    return owned
+
+
+def _status(kind: str, pods: Sequence[Pod]) -> Body:
+    """The status a controller would write once everything it asked for runs."""
+    total, ready = len(pods), sum(pod.ready for pod in pods)
+    if kind == "Job":
+        return {"active": total, "ready": ready}
+    if kind == "DaemonSet":
+        return {
+            "observedGeneration": 1, "desiredNumberScheduled": total, "currentNumberScheduled": total,
+            "updatedNumberScheduled": total, "numberMisscheduled": 0, "numberReady": ready, "numberAvailable": ready,
+            **({"numberUnavailable": total - ready} if ready < total else {}),
+        }
+    status: Body = {"observedGeneration": 1, "replicas": total, "readyReplicas": ready, "availableReplicas": ready}
+    if kind == "Deployment":
+        available = "True" if ready == total else "False"
+        status |= {
+            "updatedReplicas": total,
+            "conditions": [{"type": "Available", "status": available}, {"type": "Progressing", "status": "True"}],
+            **({"unavailableReplicas": total - ready} if ready < total else {}),
+        }
+    elif kind == "StatefulSet":
+        status |= {"currentReplicas": total, "updatedReplicas": total}
+    else:
+        status["fullyLabeledReplicas"] = total
+    return status
