@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -23,7 +24,6 @@ PENDING = ""
 
 _REFUSED = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
 _UNREACHABLE = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET))
-_NOT_YET = frozenset((errno.EINPROGRESS, errno.EAGAIN))
 _HEALTHY = frozenset((0, errno.EINPROGRESS))
 
 
@@ -42,13 +42,14 @@ class Exchange:
     Each returns a verdict, or PENDING. `events` is what the socket waits for. Times are of the monotonic clock.
     """
 
-    __slots__ = ("deadline", "events", "flow", "limit", "over", "result", "sock", "started")
+    __slots__ = ("deadline", "events", "flow", "limit", "opened", "over", "result", "sock", "started")
 
     def __init__(self, flow: Flow, result: FlowResult) -> None:
         self.flow = flow
         self.result = result
         self.events = EPOLLIN
         self.over = False
+        self.opened = False
 
     def start(self, now: float) -> str:
         """Open the socket and send what can be sent. Raises OSError as the kernel does."""
@@ -67,10 +68,17 @@ class Exchange:
         """Conclude, or set a later deadline. `last_answer` is when any exchange last heard something."""
         return "timeout"
 
+    def close(self) -> None:
+        """Give the socket back."""
+        self.over = True
+        if self.opened:
+            self.sock.close()
+
     def _open(self, kind: int, protocol: int = 0) -> None:
         is_v6 = ":" in self.flow.ip
         family = socket.AF_INET6 if is_v6 else socket.AF_INET
         self.sock = sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK, protocol)
+        self.opened = True
         # Without the error queue the kernel keeps an ICMP error to itself where it comes back while connect() still
         # runs, as it does on one machine, and a datagram's sender never learns of an unreachable host.
         if is_v6:
@@ -90,7 +98,7 @@ class Exchange:
                 return
             number = next((struct.unpack_from("=I", data)[0] for _, kind, data in ancillary if kind in _RECVERR), 0)
         if number:
-            raise OSError(number, errno.errorcode.get(number, ""))
+            raise OSError(number, os.strerror(number))
 
     def _note_responder(self, body: bytes) -> bool:
         """Count who answered, if `body` is a responder's JSON."""
@@ -111,22 +119,22 @@ _IPV6_RECVERR = 25
 _RECVERR = (_IP_RECVERR, _IPV6_RECVERR)
 
 
-class TcpExchange(Exchange):
-    """Connect, ask the responder behind it who it is; a peer that says nothing of the kind is open all the same."""
+class StreamExchange(Exchange):
+    """An exchange that sends `_opening` on a TCP connection."""
 
-    __slots__ = ("answer", "connected", "unsent")
+    __slots__ = ("connected", "unsent")
+
+    def _opening(self) -> bytes:
+        raise NotImplementedError
 
     def _begin(self, now: float) -> str:
         flow = self.flow
-        self._open(socket.SOCK_STREAM)
-        self.answer = b""
-        self.unsent = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (
-            endpoint(flow.ip, flow.port).encode()
-        )
         self.connected = False
+        self.unsent = self._opening()
+        self._open(socket.SOCK_STREAM)
         number = self.sock.connect_ex((flow.ip, flow.port))
         if number not in _HEALTHY:
-            raise OSError(number, errno.errorcode.get(number, ""))
+            raise OSError(number, os.strerror(number))
         # On one machine the handshake is mostly done by now, so the request may go out without a wait.
         self._send(now)
         return PENDING
@@ -139,14 +147,37 @@ class TcpExchange(Exchange):
             return
         if not self.connected:
             self.connected = True
-            self.deadline = min(self.limit, now + QUIET)
+            self._on_connected(now)
         self.events = EPOLLOUT if self.unsent else EPOLLIN
 
-    def ready(self, now: float) -> str:
+    def _on_connected(self, now: float) -> None:
+        """The peer has accepted."""
+
+    def _connected(self, now: float) -> bool:
+        """Go on connecting and sending; true when all is sent and the answer may be read."""
         if not self.connected:
             self._raise_pending()
         if self.unsent:
             self._send(now)
+            return False
+        return True
+
+
+class TcpExchange(StreamExchange):
+    """Connect, ask the responder behind it who it is; a peer that says nothing of the kind is open all the same."""
+
+    __slots__ = ("answer",)
+
+    def _opening(self) -> bytes:
+        self.answer = b""
+        host = endpoint(self.flow.ip, self.flow.port).encode()
+        return b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host
+
+    def _on_connected(self, now: float) -> None:
+        self.deadline = min(self.limit, now + QUIET)
+
+    def ready(self, now: float) -> str:
+        if not self._connected(now):
             return PENDING
         try:
             data = self.sock.recv(ANSWER_LIMIT)
@@ -245,4 +276,12 @@ def exchange_for(protocol: str) -> Callable[[Flow, FlowResult], Exchange]:
             return UdpExchange
         case "icmp":
             return IcmpExchange
+        case "http" | "https":
+            from nslab.servers.http_exchange import HttpExchange
+
+            return HttpExchange
+        case "dns":
+            from nslab.servers.dns_exchange import DnsExchange
+
+            return DnsExchange
     raise ValueError(f"unknown protocol {protocol!r}: tcp, udp, icmp, http, https or dns")

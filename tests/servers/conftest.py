@@ -23,7 +23,7 @@ def ip_batch(lines: list[str], netns: str = "") -> None:
 def build(count: int, prefix: str = "srv") -> list[str]:
     """Make a router `hub` and round it namespaces PREFIX0.. with addresses 10.99.X.Y. Returns their names.
 
-    Routed, not bridged: each namespace then has one neighbour, and the kernel's one table for all of them is small."""
+    Routed, not bridged: each namespace then has one neighbour; the kernel has one table for all of them."""
     names = [f"{prefix}{number}" for number in range(count)]
     ip_batch([f"netns add {name}" for name in ["hub", *names]])
     ip_batch([f"link add v{at} netns hub type veth peer name eth0 netns {name}" for at, name in enumerate(names)])
