@@ -77,7 +77,7 @@ class _Difference:
         have = self.have_links.get(end)
         if have is None or end[0] in self.doomed or have.kind != link.kind:
             return False
-        return link.peer is None or have.peer == link.peer and link.peer[0] not in self.doomed
+        return link.peer is None or (have.peer == link.peer and link.peer[0] not in self.doomed)
 
     def _deleted_links(self) -> tuple[list[DeleteLink], list[DeleteLink]]:
         """What to delete before all else, and what at the end. A doomed netns' links need no mention."""

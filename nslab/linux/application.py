@@ -1,0 +1,306 @@
+"""Carrying a batch out: requests gathered per netns, sent together, two threads side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ESRCH
+from functools import partial
+
+from nslab.errors import KernelError, OwnershipError
+from nslab.linux import files, netns, rtnetlink, sysctls, workers
+from nslab.linux.kernel import Progress
+from nslab.linux.netlink import NetlinkSocket
+from nslab.linux.nftables import NftError, NftSocket
+from nslab.linux.observation import parse_stamp, stamp_of
+from nslab.netstate.model import Link
+from nslab.netstate.operations import (
+    AddAddress,
+    AddLink,
+    AddNetns,
+    ApplyTransaction,
+    Batch,
+    DeleteAddress,
+    DeleteLink,
+    DeleteNetns,
+    DeleteRoute,
+    Operation,
+    RemoveFile,
+    ReplaceRoute,
+    SetLink,
+    SetSysctl,
+    WriteFile,
+)
+
+_FILES_PER_NETNS = 4
+"""Sockets and namespaces open at once, for each netns of a batch."""
+
+
+class _Netns:
+    """One netns while a batch is applied: a netlink socket in it, and requests waiting to be sent together."""
+
+    def __init__(self, name: str, connection: NetlinkSocket) -> None:
+        self.name = name
+        self.connection = connection
+        self._queue: list[tuple[bytes, Operation, int]] = []
+        self._indexes: dict[str, int] = {}
+        self._open: list[int] = []
+
+    def close(self) -> None:
+        self._close_files()
+        self.connection.close()
+
+    def queue(self, message: bytes, operation: Operation, done: int = 0) -> None:
+        """Send the request some time later; `done` is the errno that says that there is nothing left to do."""
+        self._queue.append((message, operation, done))
+
+    def keep_open(self, fd: int) -> int:
+        """Close `fd` when the queue has been sent."""
+        self._open.append(fd)
+        return fd
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._queue)
+
+    def flush(self) -> None:
+        """Send what is queued. Raises KernelError for the first request that is refused."""
+        if not self._queue:
+            return
+        queue, self._queue = self._queue, []
+        try:
+            refusals = self.connection.request([message for message, _, _ in queue])
+        finally:
+            self._close_files()
+        for number, errno, detail in refusals:
+            _, operation, done = queue[number]
+            if errno != done:
+                raise KernelError(operation.describe(), errno, self.name, detail=detail)
+
+    def index(self, link: str) -> int:
+        """The link's ifindex, 0 where there is none."""
+        known = self._indexes.get(link)
+        if known is None:
+            self.flush()
+            known = netns.ifindex(self.connection, link)
+            if known:
+                self._indexes[link] = known
+        return known
+
+    def forget(self) -> None:
+        """Links are about to go: their indexes are no longer known."""
+        self._indexes.clear()
+
+    def _close_files(self) -> None:
+        for fd in self._open:
+            os.close(fd)
+        self._open.clear()
+
+
+class Application:
+    """One batch on its way into the kernel. A context manager: it holds a socket in every netns it touches."""
+
+    def __init__(self, batch: Batch, progress: Progress | None) -> None:
+        self._batch = batch
+        self._progress = progress
+        self._opened: dict[str, _Netns] = {}
+        self._lock = threading.Lock()
+        self._ipv6 = os.path.exists("/proc/net/if_inet6")
+
+    def __enter__(self) -> Application:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for inside in self._opened.values():
+            inside.close()
+
+    def run(self) -> None:
+        """Raises KernelError for the first refused operation, OwnershipError for one on what is not the lab's."""
+        netns.raise_open_files(256 + _FILES_PER_NETNS * len({_place(operation) for operation in self._batch}))
+        for phase, operations in self._batch.phases:
+            if operations:
+                self._run_phase(phase, operations)
+        if any(isinstance(operation, DeleteNetns) for operation in self._batch):
+            netns.restore_root()
+
+    def _run_phase(self, phase: str, operations: tuple[Operation, ...]) -> None:
+        """One task for each netns and for each directory, which keep the order of their operations."""
+        if phase == "netns":
+            netns.prepare_root()
+        places: dict[str, list[Operation]] = {}
+        directories: dict[str, list[Operation]] = {}
+        for operation in operations:
+            groups = directories if isinstance(operation, WriteFile | RemoveFile) else places
+            groups.setdefault(_place(operation), []).append(operation)
+        if phase == "configure":  # The far ends of new pairs still wait for their stamps.
+            for name, inside in self._opened.items():
+                if inside.waiting:
+                    places.setdefault(name, [])
+        tasks = [partial(self._in_netns, name, group) for name, group in places.items()]
+        file_tasks = [partial(self._on_host, group) for group in directories.values()]
+        # Files first: a netns that still has its name says whose they are.
+        sizes = [len(group) for group in (*directories.values(), *places.values())]
+        self._report(phase, 0, sizes)
+        workers.run(file_tasks, lambda done: self._report(phase, done, sizes))
+        workers.run(tasks, lambda done: self._report(phase, len(file_tasks) + done, sizes))
+
+    def _report(self, phase: str, tasks: int, sizes: list[int]) -> None:
+        if self._progress is not None:
+            self._progress(phase, sum(sizes[:tasks]), sum(sizes))
+
+    def _on_host(self, operations: list[Operation]) -> None:
+        for operation in operations:
+            try:
+                if isinstance(operation, WriteFile):
+                    files.write(operation.path, operation.content)
+                elif isinstance(operation, RemoveFile):
+                    files.remove(operation.path)
+            except OSError as error:
+                raise KernelError(operation.describe(), error.errno or 0, "of the host") from error
+
+    def _in_netns(self, name: str, operations: list[Operation]) -> None:
+        """The operations on one netns. Runs in a worker, which it may leave in that netns."""
+        present = False
+        for operation in operations:
+            try:
+                if isinstance(operation, AddNetns):
+                    self._add_netns(operation)
+                elif isinstance(operation, DeleteNetns):
+                    self._delete_netns(operation)
+                elif isinstance(operation, SetSysctl | ApplyTransaction):
+                    self._inside(name, operation).flush()
+                    if not present:
+                        netns.enter(name)
+                        present = True
+                    _carry_out_there(operation)
+                else:
+                    self._queue(self._inside(name, operation), operation)
+            except NftError as error:
+                raise KernelError(error.operation, error.errno or 0, name, detail=error.detail) from error
+            except OSError as error:
+                raise KernelError(operation.describe(), error.errno or 0, name, hint=_remedy(operation)) from error
+        inside = self._opened.get(name)
+        if inside is not None:
+            inside.flush()
+
+    def _inside(self, name: str, operation: Operation) -> _Netns:
+        """The netns of that name, entered once in a batch. Raises KernelError for `operation` where there is none."""
+        with self._lock:
+            known = self._opened.get(name)
+            if known is None:
+                try:
+                    with netns.entered(name):
+                        known = _Netns(name, NetlinkSocket())
+                except OSError as error:
+                    raise KernelError(operation.describe(), error.errno or 0, name) from error
+                self._opened[name] = known
+            return known
+
+    def _add_netns(self, operation: AddNetns) -> None:
+        name = operation.netns
+        try:
+            connection = netns.create(name, operation.alias)
+        except FileExistsError:
+            owner = stamp_of(name)
+            if owner is None or owner[0] != operation.lab:
+                raise OwnershipError(
+                    f"the network namespace {name} exists and is not lab {operation.lab}'s", where=netns.path(name)
+                ) from None
+            if owner != parse_stamp(operation.alias):
+                raise
+            return
+        self._opened[name] = _Netns(name, connection)
+
+    def _delete_netns(self, operation: DeleteNetns) -> None:
+        known = self._opened.pop(operation.netns, None)
+        if known is not None:
+            known.close()
+        netns.delete(operation.netns)
+
+    def _queue(self, inside: _Netns, operation: Operation) -> None:
+        match operation:
+            case AddLink():
+                self._add_link(inside, operation)
+            case SetLink(link=link):
+                master = self._index_of(inside, link.master, operation) if link.master else 0
+                inside.queue(rtnetlink.set_link(link, master), operation)
+                if master:
+                    inside.queue(rtnetlink.set_port(link), operation)
+            case DeleteLink(name=name):
+                inside.queue(rtnetlink.delete_link(name), operation, ENODEV)
+                inside.forget()
+            case AddAddress(address=address):
+                index = self._index_of(inside, address.link, operation)
+                inside.queue(rtnetlink.address(address, index, add=True), operation, EEXIST)
+            case DeleteAddress(address=address):
+                index = inside.index(address.link)
+                if index:
+                    inside.queue(rtnetlink.address(address, index, add=False), operation, EADDRNOTAVAIL)
+            case ReplaceRoute(route=route):
+                index_of = partial(self._index_of, inside, operation=operation)
+                inside.queue(rtnetlink.replace_route(route, index_of), operation)
+            case DeleteRoute(route=route):
+                inside.queue(rtnetlink.delete_route(route), operation, ESRCH)
+
+    def _index_of(self, inside: _Netns, link: str, operation: Operation) -> int:
+        index = inside.index(link)
+        if not index:
+            raise KernelError(operation.describe(), ENODEV, inside.name, detail=f"there is no link {link}")
+        return index
+
+    def _add_link(self, inside: _Netns, operation: AddLink) -> None:
+        link, peer = operation.link, operation.peer
+        if self._exists(inside, link):
+            inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
+            return
+        if peer is None or link.peer is None:
+            inside.queue(rtnetlink.create_bridge(link), operation)
+            if self._ipv6:
+                inside.queue(rtnetlink.quiet_bridge(link), operation)
+            inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
+            return
+        beyond = self._inside(link.peer[0], operation)
+        if beyond.connection is not inside.connection and self._exists(beyond, peer):
+            detail = f"{peer.name} is there without its other end"
+            raise KernelError(operation.describe(), EEXIST, beyond.name, detail=detail)
+        master = self._index_of(inside, link.master, operation) if link.master else 0
+        fd = inside.keep_open(netns.opened(beyond.name))
+        group = rtnetlink.pair_number(inside.name, link.name)
+        inside.queue(rtnetlink.create_veth(link, peer, fd, group, master), operation)
+        inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
+        beyond.queue(rtnetlink.finish_link(peer, self._ipv6), operation)
+
+    def _exists(self, inside: _Netns, link: Link) -> bool:
+        """Whether the link is there already and the lab's. Raises OwnershipError where it is somebody else's."""
+        if not inside.index(link.name):
+            return False
+        there = rtnetlink.parse_link(inside.connection.dump(rtnetlink.get_link(link.name))[0][1])
+        if there.alias.partition(" ")[0] != link.alias.partition(" ")[0] or there.kind != link.kind:
+            raise OwnershipError(
+                f"the link {link.name} exists and is not the lab's",
+                hint=f"remove it with `ip -n {inside.name} link delete {link.name}`", where=f"netns {inside.name}",
+            )
+        return True
+
+
+def _carry_out_there(operation: SetSysctl | ApplyTransaction) -> None:
+    """In the netns that the calling thread is in."""
+    if isinstance(operation, SetSysctl):
+        if not sysctls.known(operation.name):
+            raise ValueError(f"{operation.name} is not in sysctls.py: nslab would set it but never read it back")
+        sysctls.write(operation.name, operation.value)
+        return
+    with NftSocket() as nft:
+        nft.apply(operation.transaction)
+
+
+def _place(operation: Operation) -> str:
+    if isinstance(operation, WriteFile | RemoveFile):
+        return os.path.dirname(operation.path)
+    return operation.netns
+
+
+def _remedy(operation: Operation) -> str:
+    if isinstance(operation, SetSysctl) and operation.name.startswith("bridge/"):
+        return "load the kernel's bridge filter: modprobe br_netfilter"
+    return ""

@@ -1,0 +1,41 @@
+"""The kernel that this process runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from nslab.linux import netns, workers
+from nslab.linux.application import Application
+from nslab.linux.kernel import Progress
+from nslab.linux.observation import observe, stamp_of
+from nslab.netstate.model import NetState
+from nslab.netstate.operations import Batch
+
+
+class RealKernel:
+    """`kernel.Kernel`, carried out. The calling thread stays in its netns: threads of its own go into the others."""
+
+    def observe(self, lab: str, names: Iterable[str], files: Iterable[str]) -> NetState:
+        return observe(lab, names, files)
+
+    def apply(self, batch: Batch, progress: Progress | None = None) -> None:
+        if batch:
+            with Application(batch, progress) as application:
+                application.run()
+
+    def labs(self) -> list[str]:
+        """A lab's namespaces begin with its name and a dot, so that one stamped netns of each prefix tells."""
+        by_prefix: dict[str, list[str]] = {}
+        for name in netns.names():
+            lab, dot, _ = name.partition(".")
+            if dot:
+                by_prefix.setdefault(lab, []).append(name)
+        found: set[str] = set()
+
+        def look(lab: str, names: list[str]) -> None:
+            if any((owner := stamp_of(name)) and owner[0] == lab for name in names):
+                found.add(lab)
+
+        workers.run([partial(look, lab, names) for lab, names in by_prefix.items()])
+        return sorted(found)
