@@ -13,7 +13,7 @@ from typing import Self
 
 from nslab.nft import dump, elements, wire
 from nslab.nft.attributes import number, parse, string, text
-from nslab.nft.elements import ELEMENTS, LISTED_SET, LISTED_TABLE
+from nslab.nft.elements import ELEMENTS, LISTED_SET, LISTED_TABLE, RepeatedElementError
 from nslab.nft.objects import Chain, Key, MapValue, ObservedRule, Set, Table
 from nslab.nft.operations import AddTable, DeleteChain, DeleteTable
 from nslab.nft.transaction import Transaction
@@ -182,7 +182,7 @@ class NftSocket:
             generation = self.generation()
             try:
                 tables = dict(self._tables(comment_prefix))
-            except _InterruptedError:
+            except (_InterruptedError, RepeatedElementError):
                 continue
             if self.generation() == generation:
                 return tables

@@ -48,7 +48,7 @@ def decode_rule(payload: bytes) -> tuple[str, ObservedRule]:
 def decode_set(payload: bytes) -> Set | None:
     """The set without its elements; None for the anonymous set of a rule."""
     fields = parse(payload)
-    flags = number(fields[3])
+    flags = number(fields.get(3, b""))
     if flags & _ANONYMOUS:
         return None
     return Set(

@@ -121,20 +121,32 @@ def _chunks(encoded: list[bytes]) -> list[bytes]:
     return chunks
 
 
+class RepeatedElementError(Exception):
+    """A dump names an element twice. It must have missed others: the kernel grew the hash table in the meantime."""
+
+
 def decode(item: Set, payloads: Iterable[bytes]) -> dict[Key, MapValue | None]:
-    """The elements in the NFTA_SET_ELEM_LIST_ELEMENTS contents of a dump of `item`, keys written canonically."""
+    """The elements in the NFTA_SET_ELEM_LIST_ELEMENTS contents of a dump of `item`, keys written canonically.
+
+    Raises RepeatedElementError when the dump must be taken anew.
+    """
     if item.interval:
         listed = [element for payload in payloads for _, element in walk(payload)]
         return _decode_intervals(item, listed) if len(item.key_type) == 1 else _decode_ranges(item, listed)
     key_of, value_of = unpacker(item.key_type), _rest_decoder(item)
     elements: dict[Key, MapValue | None] = {}
+    count = 0
     for payload in payloads:
-        for key, rest in _rows(item, payload):
+        rows = _rows(item, payload)
+        count += len(rows)
+        for key, rest in rows:
             elements[key_of(key)] = value_of(rest)
+    if len(elements) != count:
+        raise RepeatedElementError
     return elements
 
 
-def _rows(item: Set, payload: bytes) -> Iterable[tuple[bytes, bytes]]:
+def _rows(item: Set, payload: bytes) -> list[tuple[bytes, bytes]]:
     """Of each element the octets of its key, and the attributes that follow.
 
     Nearly always the elements of one dumped message have one size, and are cut apart at once.

@@ -190,7 +190,11 @@ class Remember:
 @dataclass(frozen=True, slots=True)
 class DnatToMap:
     """Rewrite destination address and port to the `addr . port` that a map has for `selectors`; ends the hook.
-    Where the map has none, the rule ends here and the next one is tried."""
+    Where the map has none, the rule ends here and the next one is tried.
+
+    The kernel takes it anywhere; nft(8) reads its text only after `Compare(META_L4PROTO, ..)` in the same rule, as
+    it does `ct original proto-dst`.
+    """
 
     selectors: tuple[Selector, ...]
     map_name: str
