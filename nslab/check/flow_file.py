@@ -1,0 +1,238 @@
+"""FLOWS of interface section 5: a list of flows as YAML or JSON, decoded with every fault at once, and the answer.
+
+The fields of one flow are read by `decode`, which the command's options and the Lab's written checks share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from statistics import median
+from typing import Any, Final
+
+from nslab.api.objects import Body
+from nslab.api.yaml_reader import Document, Path, read
+from nslab.check.references import Destination, Source, destination, sources
+from nslab.cluster.model import Cluster
+from nslab.errors import ManifestError, NotFoundError, UsageError
+from nslab.servers.flows import Flow, FlowResult, HttpRequest
+
+PROTOCOLS: Final = ("tcp", "udp", "icmp", "http", "https")
+FIELDS: Final = ("id", "from", "to", "proto", "count", "timeout", "http")
+_HTTP_FIELDS: Final = ("method", "path", "host", "headers", "sni", "insecure", "body")
+_MAX_COUNT: Final = 1_000_000
+_MAX_TIMEOUT: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A flow with what was written: its source as a full reference and its destination's label."""
+
+    flow: Flow
+    source: Source
+    to: Destination
+
+
+class Faults:
+    """Faults of one mapping, each at the path of a field."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Path, str]] = []
+
+    def add(self, path: Path, message: str) -> None:
+        self.found.append((path, message))
+
+    def value(self, body: Body, key: str, kind: type | tuple[type, ...], word: str, default: Any = None) -> Any:
+        """The field's value, of type `kind` (called `word` in the fault), or the default where it is absent."""
+        value = body.get(key, default)
+        if key in body and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            self.add((key,), f"{key}: must be {word}, not {value!r}")
+            return default
+        return value
+
+    def unknown(self, body: Body, known: Iterable[str], prefix: Path = ()) -> None:
+        for key in body:
+            if key not in (names := list(known)):
+                close = get_close_matches(key, names, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+                self.add((*prefix, key), f"the field {key!r} is not known; {hint}")
+
+
+def read_flows(file: str, text: str, cluster: Cluster) -> list[Asked]:
+    """The flows of a FLOWS file; `file` is its name in messages. A pattern in `from` is one flow for each source, its
+    id suffixed with the source.
+
+    Raises ManifestError with every fault as FILE:LINE:COL: flow ID: what is wrong.
+    """
+    flows: list[Asked] = []
+    faults: list[str] = []
+    seen: set[str] = set()
+    for document in read(file, text):
+        faults += [f"{where}: {message}" for where, message in document.faults]
+        for path, entry in _entries(document, faults):
+            name = str(entry.get("id", len(seen) + 1))
+            found = Faults()
+            if name in seen:
+                found.add(("id",), "the id is given twice")
+            seen.add(name)
+            flows += decode(cluster, {**entry, "id": name}, found)
+            faults += [f"{document.place.at((*path, *at))}: flow {name}: {message}" for at, message in found.found]
+    if not flows and not faults:
+        faults.append(f"{file}:1:1: there are no flows in it")
+    if faults:
+        raise ManifestError(faults, hint="a flow is {id, from, to, proto, count, timeout, http}")
+    return flows
+
+
+def _entries(document: Document, faults: list[str]) -> Iterator[tuple[Path, Body]]:
+    if document.faults:
+        return
+    if not isinstance(document.value, list):
+        faults.append(f"{document.place.at()}: must be a list of flows")
+        return
+    for index, entry in enumerate(document.value):
+        if isinstance(entry, dict):
+            yield (index,), entry
+        else:
+            faults.append(f"{document.place.at((index,))}: a flow must be a mapping, not {entry!r}")
+
+
+def decode(cluster: Cluster, body: Body, faults: Faults, fields: Iterable[str] = FIELDS) -> list[Asked]:
+    """The flows of one mapping with interface section 5's fields, one for each source; none where `faults` grew."""
+    before = len(faults.found)
+    faults.unknown(body, fields)
+    protocol = faults.value(body, "proto", str, "a protocol", "")
+    if protocol == "dns":
+        faults.add(("proto",), "proto dns needs cluster DNS, which this version of nslab does not have")
+    elif protocol and protocol not in PROTOCOLS:
+        faults.add(("proto",), f"proto {protocol!r} is not known; one of {', '.join(PROTOCOLS)}")
+    count = _number(body, faults, "count", 1, _MAX_COUNT)
+    timeout = _number(body, faults, "timeout", 1.0, _MAX_TIMEOUT)
+    http = _http(body, faults)
+    pairs = list(_pairs(cluster, body, faults))
+    flows = [
+        Asked(flow, source, to) for source, to in pairs
+        if (flow := _flow(str(body.get("id", "")), source, to, protocol, int(count), timeout, http, faults))
+    ]
+    if len(pairs) > 1:
+        flows = [_suffixed(each) for each in flows]
+    return flows if len(faults.found) == before else []
+
+
+def _suffixed(asked: Asked) -> Asked:
+    """The flow with its source in its id: one of several of one entry."""
+    return replace(asked, flow=replace(asked.flow, id=f"{asked.flow.id}/{asked.source.reference}"))
+
+
+def _number(body: Body, faults: Faults, key: str, default: float, limit: int) -> float:
+    kind, word = ((int,), "a whole number") if isinstance(default, int) else ((int, float), "a number of seconds")
+    value: float = faults.value(body, key, kind, word, default)
+    if not 0 < value <= limit:
+        faults.add((key,), f"{key}: must be above 0 and at most {limit}, not {value}")
+    return value
+
+
+def _pairs(cluster: Cluster, body: Body, faults: Faults) -> Iterator[tuple[Source, Destination]]:
+    for key in ("from", "to"):
+        if key not in body:
+            faults.add((), f"{key}: is missing")
+        elif not isinstance(body[key], str):
+            faults.add((key,), f"{key}: must be a string, not {body[key]!r}")
+    if not isinstance(body.get("from"), str) or not isinstance(body.get("to"), str):
+        return
+    try:
+        found = sources(cluster, body["from"])
+    except (NotFoundError, UsageError) as error:
+        faults.add(("from",), _said("from", error))
+        return
+    try:
+        for source in found:
+            yield source, destination(cluster, body["to"], source)
+    except (NotFoundError, UsageError) as error:
+        faults.add(("to",), _said("to", error))
+
+
+def _said(key: str, error: NotFoundError | UsageError) -> str:
+    return f"{key}: {error.message}; {error.hint}" if error.hint else f"{key}: {error.message}"
+
+
+def _http(body: Body, faults: Faults) -> HttpRequest | None:
+    asked = faults.value(body, "http", dict, "a mapping")
+    if asked is None:
+        return None
+    inner = Faults()
+    inner.unknown(asked, _HTTP_FIELDS)
+    texts = {key: inner.value(asked, key, str, "a string", "") for key in ("method", "path", "host", "sni", "body")}
+    headers = inner.value(asked, "headers", dict, "a mapping of names to values", {})
+    insecure = inner.value(asked, "insecure", bool, "true or false", False)
+    if texts["path"] and not texts["path"].startswith("/"):
+        inner.add(("path",), "path: must begin with /")
+    faults.found += [(("http", *path), f"http.{message}") for path, message in inner.found]
+    return HttpRequest(
+        texts["method"] or "GET", texts["path"], texts["host"],
+        tuple((name, str(value)) for name, value in headers.items()), texts["sni"], insecure, texts["body"],
+    )
+
+
+def _flow(
+    name: str, source: Source, to: Destination, asked: str, count: int, timeout: float, http: HttpRequest | None,
+    faults: Faults,
+) -> Flow | None:
+    """The flow, its protocol the one asked for, or what the destination and the fields imply."""
+    protocol = asked or to.protocol or ("http" if http else "tcp")
+    if to.protocol in ("http", "https") and protocol != to.protocol:
+        faults.add(("proto",), f"proto {protocol} does not go with the URL {to.label}")
+        return None
+    if http and protocol not in ("http", "https"):
+        faults.add(("http",), f"http: does not go with proto {protocol}")
+        return None
+    if not to.port and protocol != "icmp":
+        faults.add(("to",), f"to: {to.label} has no port; write {to.label}:PORT")
+        return None
+    request = http or HttpRequest(path="")
+    if protocol in ("http", "https"):
+        http = replace(request, path=request.path or to.path or "/", host=request.host or to.host or _authority(to))
+    return Flow(name, source.netns, protocol, to.ip, to.port, count, float(timeout), http=http)
+
+
+def _authority(to: Destination) -> str:
+    return f"[{to.ip}]:{to.port}" if ":" in to.ip else f"{to.ip}:{to.port}"
+
+
+def to_json(flow: Flow, source: str, to: str, result: FlowResult, cluster: Cluster) -> dict[str, Any]:
+    """The answer of interface section 5 for one flow; `source` and `to` are what was asked for."""
+    milliseconds = [rtt * 1000 for rtt in result.rtts]
+    return {
+        "id": flow.id,
+        "from": source,
+        "to": to,
+        "proto": flow.protocol,
+        "attempts": flow.count,
+        "verdict": result.verdict,
+        "counts": result.counts,
+        "responders": result.responders,
+        "client_ips": result.client_ips,
+        "http": {
+            "status": result.statuses, "headers": result.headers, "service": service_of(cluster, flow, result),
+        },
+        "rtt_ms": {
+            name: round(pick(milliseconds), 3) if milliseconds else None
+            for name, pick in (("min", min), ("median", median), ("max", max))
+        },
+        "detail": result.detail,
+    }
+
+
+def service_of(cluster: Cluster, flow: Flow, result: FlowResult) -> str | None:
+    """The Service that was asked, if the address is one's; else the only one that has all responders behind it."""
+    if not result.responders:
+        return None
+    behind = []
+    for service in cluster.services.values():
+        pods = {endpoint.pod for port in service.ports for endpoint in port.endpoints}
+        if pods >= result.responders.keys():
+            if flow.ip in (service.cluster_ip, *service.load_balancer_ips, *service.external_ips):
+                return service.key
+            behind.append(service.key)
+    return behind[0] if len(behind) == 1 else None

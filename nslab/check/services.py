@@ -1,0 +1,202 @@
+"""What every Service port must answer from inside the cluster: from nodes, from Pods, and from a Pod to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from math import ceil
+from typing import Final, NamedTuple
+
+from nslab.check.model import BLOCKED, OPEN, REFUSED, Expectation
+from nslab.check.references import Source, node_source, pod_source
+from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, reachable
+from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
+from nslab.servers.flows import Flow
+
+FULL_SPREAD: Final = 400
+"""Up to so many pairs of place and port every place must reach every endpoint; of more, one place for each port."""
+
+_VERDICTS: Final = {"open": OPEN, "refused": REFUSED, "blocked": BLOCKED}
+_GROUPS: Final = {"refused": "Services without endpoints", "blocked": "Local policies without a local endpoint"}
+_OPEN_TIMEOUT: Final = 1.0
+_BLOCKED_TIMEOUT: Final = 0.5
+_STICKY_ATTEMPTS: Final = 8
+
+
+class Way(NamedTuple):
+    """One address and port by which a Service port is reached, and the subject that it is reported under."""
+
+    group: str
+    service: Service
+    port: ServicePort
+    ip: str
+    number: int
+    label: str
+
+
+def ports(cluster: Cluster) -> Iterator[tuple[Service, ServicePort]]:
+    """Every port of every Service, in order."""
+    return ((service, port) for service in cluster.services.values() for port in service.ports)
+
+
+def expect(
+    cluster: Cluster, way: Way, source: Source, fates: Sequence[Fate], clients: frozenset[str] | None, *,
+    spread: bool = True,
+) -> Expectation:
+    """What a flow from `source` on this way must find, when each of `fates` befalls an equal part of the flows.
+
+    There is one fate where one node's rules decide, and one for each node where the VPC spreads flows over nodes.
+    """
+    shares = _shares(fates)
+    endpoints = {(each.ip, each.port): each for fate in fates for each in fate.endpoints}.values()
+    verdicts = frozenset[str]().union(*(_VERDICTS[fate.verdict] for fate in fates))
+    identified = [is_identified(cluster, each, way.port.protocol) for each in endpoints]
+    sticky = bool(way.service.affinity_timeout) and len(fates) == 1 and len(endpoints) > 1
+    each_answers = spread and all(identified) and not way.service.affinity_timeout
+    share = min(shares.values(), default=1.0)
+    destination = f"{way.ip}:{way.number}"
+    label = f"{source.reference} -> {way.label} ({destination}/{way.port.protocol.lower()})"
+    told = _told(endpoints, verdicts, "one" if sticky else "each" if each_answers else "any")
+    return Expectation(
+        "Session affinity" if sticky else _group(way, fates), f"{label}: {told}",
+        source.reference, destination,
+        Flow(
+            "", source.netns, way.port.protocol.lower(), way.ip, way.number, timeout=_timeout(verdicts),
+            count=_STICKY_ATTEMPTS if sticky else ceil(4 / share) if each_answers and endpoints else 2,
+        ),
+        verdicts, frozenset(each.pod for each in endpoints if each.pod), not all(identified),
+        frozenset(shares) if each_answers else frozenset(), share, sticky, clients if endpoints else None,
+        skipped=_cannot_tell(cluster, way.port, endpoints, identified),
+    )
+
+
+def _shares(fates: Sequence[Fate]) -> dict[str, float]:
+    """The part of all flows that each Pod gets, when endpoints are chosen at random with equal probability."""
+    shares: dict[str, float] = {}
+    for fate in fates:
+        for endpoint in fate.endpoints:
+            part = 1 / (len(fates) * len(fate.endpoints))
+            shares[endpoint.pod] = shares.get(endpoint.pod, 0.0) + part
+    return shares
+
+
+def _group(way: Way, fates: Sequence[Fate]) -> str:
+    verdicts = {fate.verdict for fate in fates}
+    return _GROUPS.get(verdicts.pop(), way.group) if len(verdicts) == 1 else way.group
+
+
+def _timeout(verdicts: frozenset[str]) -> float:
+    return _BLOCKED_TIMEOUT if verdicts >= BLOCKED else _OPEN_TIMEOUT
+
+
+def _told(endpoints: Iterable[Endpoint], verdicts: frozenset[str], how_many: str) -> str:
+    """The expectation in words, for the check's name."""
+    pods = {each.pod or f"{each.ip}:{each.port}" for each in endpoints}
+    if not pods:
+        return "refused" if verdicts == REFUSED else "blocked"
+    who = next(iter(pods)) if len(pods) == 1 else f"{how_many} of {len(pods)}"
+    return f"from {who}" + (", blocked by nodes that have none" if verdicts >= BLOCKED else "")
+
+
+def _cannot_tell(cluster: Cluster, port: ServicePort, endpoints: Iterable[Endpoint], identified: list[bool]) -> str:
+    """Why no packet can show whether the port works; empty where one can."""
+    if port.protocol == "SCTP":
+        return "SCTP is not probed: many kernels lack it"
+    clients = {client.ip for client in cluster.clients.values()}
+    foreign = [each for each in endpoints if not each.pod and each.ip not in clients]
+    if foreign:
+        return f"the endpoint {foreign[0].ip} is no Pod of the lab"
+    if port.protocol == "UDP" and not all(identified):
+        return "a command of the host serves it over UDP and need not answer a datagram of any kind"
+    return ""
+
+
+def full_spread(places: int, ports: int) -> bool:
+    """Whether so few flows are to be tried that each may look for every endpoint."""
+    return places * ports <= FULL_SPREAD
+
+
+def from_nodes(cluster: Cluster) -> Iterator[Expectation]:
+    """Every ClusterIP port from every node. kube-proxy masquerades what does not come from a Pod."""
+    masquerade = Masquerade(cluster)
+    nodes = list(cluster.nodes.values())
+    wanted = [each for each in ports(cluster) if each[0].cluster_ip]
+    everywhere = full_spread(len(nodes), len(wanted))
+    for index, (service, port) in enumerate(wanted):
+        way = _cluster_ip("Service ports from nodes", service, port)
+        for place, node in enumerate(nodes):
+            yield expect(
+                cluster, way, node_source(cluster, node), [internal_fate(service, port, node)],
+                masquerade.of_nodes(node), spread=everywhere or place == index % len(nodes),
+            )
+
+
+def from_pods(cluster: Cluster) -> Iterator[Expectation]:
+    """Every ClusterIP port from a Pod, whose address is kept; from another Pod each time, no endpoint if possible."""
+    masquerade = Masquerade(cluster)
+    wanted = [each for each in ports(cluster) if each[0].cluster_ip]
+    callers = Callers(cluster)
+    for service, port in wanted:
+        pod = callers.next(port)
+        if pod is None:
+            return
+        fate = internal_fate(service, port, cluster.nodes[pod.node])
+        yield expect(
+            cluster, _cluster_ip("Service ports from Pods", service, port), pod_source(cluster, pod), [fate],
+            masquerade.through_service(pod, fate.endpoints), spread=full_spread(1, len(wanted)),
+        )
+
+
+def hairpin(cluster: Cluster) -> Iterator[Expectation]:
+    """A Pod that is the only endpoint of a Service reaches itself through it, and sees its node as the client."""
+    masquerade = Masquerade(cluster)
+    for service, port in ports(cluster):
+        for key in dict.fromkeys(each.pod for each in port.endpoints) if service.cluster_ip else ():
+            pod = cluster.pods.get(key)
+            if pod is None or pod.host_network:
+                continue
+            fate = internal_fate(service, port, cluster.nodes[pod.node])
+            if [each.pod for each in fate.endpoints] == [key]:
+                way = _cluster_ip("Hairpin: a Pod to itself through its Service", service, port)
+                clients = masquerade.through_service(pod, fate.endpoints)
+                yield expect(cluster, way, pod_source(cluster, pod), [fate], clients)
+
+
+def headless(cluster: Cluster) -> Iterator[Expectation]:
+    """The endpoints of a Service without ClusterIP are reached by their own addresses."""
+    masquerade = Masquerade(cluster)
+    callers = Callers(cluster)
+    for service, port in ports(cluster):
+        if service.cluster_ip or service.external_name:
+            continue
+        for endpoint in reachable(service, port, None):
+            pod = callers.next(port)
+            if pod is None:
+                return
+            way = Way("Headless Services", service, port, endpoint.ip, endpoint.port, f"svc/{service.key}")
+            clients = masquerade.of_pod(pod, endpoint.ip)
+            yield expect(cluster, way, pod_source(cluster, pod), [Fate("open", (endpoint,))], clients)
+
+
+def _cluster_ip(group: str, service: Service, port: ServicePort) -> Way:
+    return Way(group, service, port, service.cluster_ip, port.port, f"svc/{service.key}:{port.port}")
+
+
+class Callers:
+    """Pods with a netns of their own, taken in turn as sources, so that no one Pod stands for all."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._pods = [pod for pod in cluster.pods.values() if not pod.host_network]
+        self._turn = count()
+
+    def next(self, port: ServicePort, node: str = "") -> Pod | None:
+        """The next Pod, of `node` if given; one that is no endpoint of the port where there is such a one."""
+        pods = [pod for pod in self._pods if pod.node == node] if node else self._pods
+        if not pods:
+            return None
+        behind = {each.pod for each in port.endpoints}
+        start = next(self._turn) % len(pods)
+        in_turn = pods[start:] + pods[:start]
+        return next((pod for pod in in_turn if pod.key not in behind), in_turn[0])
+
+
