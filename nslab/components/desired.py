@@ -8,7 +8,6 @@ from nslab.netstate.model import NetState, join
 
 
 def desired(cluster: Cluster) -> NetState:
-    """The NetState of a Cluster. Raises ManifestError where a component cannot read an object that is only its own."""
-    parts = (component(cluster) for component in (vpc.desired, cni.desired, kube_proxy.desired, ip_masq.desired,
-                                                  pod_files.desired))
-    return join(cluster.lab.name, parts)
+    """The NetState of a Cluster. Raises ManifestError where a component cannot read an object that is its own."""
+    components = (vpc.desired, cni.desired, kube_proxy.desired, ip_masq.desired, pod_files.desired)
+    return join(cluster.lab.name, (component(cluster) for component in components))

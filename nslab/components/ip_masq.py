@@ -2,8 +2,8 @@
 
 A packet from a Pod of the node, to an address that is in none of the non-masquerade ranges, leaves with the node's
 address. The default ranges are GKE's, less those that play the public internet in a lab: vpc.externalRange and the
-internet clients'. ConfigMap kube-system/ip-masq-agent, key `config`, replaces the list (kubernetes-sigs/ip-masq-agent,
-README.md: nonMasqueradeCIDRs, masqLinkLocal; resyncInterval and IPv6 have no meaning here).
+internet clients'. ConfigMap kube-system/ip-masq-agent, key `config`, replaces the list (README.md of
+kubernetes-sigs/ip-masq-agent: nonMasqueradeCIDRs, masqLinkLocal; resyncInterval and IPv6 have no meaning here).
 """
 
 from __future__ import annotations

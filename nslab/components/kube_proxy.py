@@ -204,8 +204,7 @@ def _frontend_sets(services: list[Service]) -> Iterator[Set]:
     yield Set("external-local-services", (MARK,), external_local)
     yield Set("source-kept", (MARK,), source_kept)
     yield from _firewall_sets(services)
-    # The timeout is each Service's own, given with every update; this one only makes elements expire at all.
-    yield Set("affinity", (IPV4_ADDR, MARK), value_type=(MARK,), dynamic=True, timeout=10800)
+    yield Set("affinity", (IPV4_ADDR, MARK), value_type=(MARK,), dynamic=True)
 
 
 def _firewall_sets(services: list[Service]) -> Iterator[Set]:
