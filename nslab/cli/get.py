@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nslab.cli.objects import Resource
 
 Body = dict[str, Any]
-Source = Callable[[str], list[Body]]
-"""All objects of a plural kind, in every namespace."""
+Source = Callable[["Resource"], list[Body]]
+"""All objects of a kind, in every namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def select(query: Query, source: Source) -> Answer:
 
     found, missing = {}, []
     for kind, names in query.wanted.items():
-        bodies = source(kind.plural)
+        bodies = source(kind)
         if not names:
             found[kind] = [
                 body for body in bodies

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from nslab.agent.client import Snapshot
 
 Body = dict[str, Any]
+Bodies = Callable[["Snapshot"], list[Body]]
 
 ALL = (
     "pods", "replicationcontrollers", "services", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs",
@@ -28,6 +31,7 @@ class Resource:
 
     plural: str
     singular: str
+    kind: str
     group: str = ""
     namespaced: bool = True
 
@@ -43,8 +47,8 @@ class Resource:
 
 
 OWN = {
-    "clients": Resource("clients", "client", namespaced=False),
-    "routes": Resource("routes", "route", namespaced=False),
+    "clients": Resource("clients", "client", "Client", namespaced=False),
+    "routes": Resource("routes", "route", "Route", namespaced=False),
 }
 
 
@@ -55,10 +59,88 @@ def resource(word: str) -> Resource:
             return own
     kind = kinds.by_word(word.partition(".")[0])
     if kind is not None and kind.plural in KUBERNETES:
-        return Resource(kind.plural, kind.singular, kind.group, kind.namespaced)
+        return Resource(kind.plural, kind.singular, kind.name, kind.group, kind.namespaced)
     shown = sorted([*KUBERNETES, *OWN])
     if kind is not None:
         raise UsageError(f"nslab cannot show {kind.plural}", hint=f"it shows {', '.join(shown)} and all")
     near = get_close_matches(word, shown, 1)
     raise UsageError(f"there is no kind {word!r}",
                      hint=f"did you mean {near[0]}?" if near else f"kinds: {', '.join(shown)}, all")
+
+
+def bodies(snapshot: Snapshot, kind: Resource) -> list[Body]:
+    """All objects of the kind in the lab, as Kubernetes objects with their status."""
+    from nslab.cluster.render import kubernetes_objects
+
+    created = datetime.fromtimestamp(snapshot.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    own = {"clients": _clients, "routes": _routes, "namespaces": _namespaces}
+    if kind.plural in own:
+        found = own[kind.plural](snapshot)
+        for body in found:
+            body["metadata"].setdefault("creationTimestamp", created)
+        return found
+    found = kubernetes_objects(snapshot.cluster, kind.kind, created=created)
+    if kind.plural == "pods":
+        _count_restarts(found, snapshot.restarts)
+    return found
+
+
+def _count_restarts(pods: list[Body], restarts: dict[str, int]) -> None:
+    """Write each Pod's restarts, which are known for the Pod as a whole, to its first container."""
+    for body in pods:
+        number = restarts.get(f"{body['metadata']['namespace']}/{body['metadata']['name']}", 0)
+        if number:
+            body["status"]["containerStatuses"][0]["restartCount"] = number
+
+
+def _namespaces(snapshot: Snapshot) -> list[Body]:
+    """The namespaces that every cluster has, those written, and those that an object is in."""
+    written = {item.name: item for item in snapshot.cluster.objects if item.kind == "Namespace"}
+    names = {"default", "kube-node-lease", "kube-public", "kube-system", *written}
+    names |= {item.namespace for item in snapshot.cluster.objects if item.namespace}
+    return [
+        {
+            **(written[name].body if name in written else {}), "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {**(written[name].body["metadata"] if name in written else {}), "name": name},
+            "status": {"phase": "Active"},
+        }
+        for name in sorted(names)
+    ]
+
+
+def _clients(snapshot: Snapshot) -> list[Body]:
+    return [
+        _own("Client", client.name, {"network": client.network}, {"ip": client.ip})
+        for client in snapshot.cluster.clients.values()
+    ]
+
+
+def _routes(snapshot: Snapshot) -> list[Body]:
+    """What the cloud's route table shows for the cluster: in a VPC-native cluster the subnet's routes to its primary
+    and secondary ranges, of which each node's Pod range is an alias range; in a routes-based one the subnet's route
+    and a custom static route for each node (https://cloud.google.com/vpc/docs/routes)."""
+    lab, nodes = snapshot.cluster.lab, snapshot.cluster.nodes.values()
+    if lab.cluster.mode == "RoutesBased":
+        static = [
+            _route(f"{lab.name}-{node.name}", node.pod_range, f"node/{node.name} ({node.ip})", "static")
+            for node in nodes
+        ]
+        return [_route(f"{lab.name}-nodes", lab.vpc.node_range, "VPC network", "subnet"), *static]
+    subnet = [
+        _route(f"{lab.name}-{name}", prefix, "VPC network", "subnet") for name, prefix in (
+            ("nodes", lab.vpc.node_range), ("pods", lab.vpc.pod_range), ("services", lab.vpc.service_range),
+        )
+    ]
+    alias = [
+        _route(f"{lab.name}-pods-{node.name}", node.pod_range, f"node/{node.name} ({node.ip})", "alias range")
+        for node in nodes
+    ]
+    return subnet + alias
+
+
+def _route(name: str, prefix: str, next_hop: str, kind: str) -> Body:
+    return _own("Route", name, {"destRange": prefix, "nextHop": next_hop, "kind": kind}, {})
+
+
+def _own(kind: str, name: str, spec: Body, status: Body) -> Body:
+    return {"apiVersion": "nslab.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec, "status": status}

@@ -19,7 +19,6 @@ Body = dict[str, Any]
 Cell = Callable[[Body, float], str]
 
 MAX_ENDPOINTS = 3
-LOAD_BALANCER_WIDTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ def pod_restarts(body: Body, now: float) -> str:
 # Services, Endpoints and EndpointSlices
 
 
-def service_external_ip(body: Body, now: float, *, wide: bool = True) -> str:
+def service_external_ip(body: Body, now: float) -> str:
     spec = body.get("spec") or {}
     external = list(spec.get("externalIPs") or [])
     if spec.get("type") == "ExternalName":
@@ -155,8 +154,6 @@ def service_external_ip(body: Body, now: float, *, wide: bool = True) -> str:
         return ",".join(external) or NONE
     ingress = dig(body, "status", "loadBalancer", "ingress") or []
     addresses = ",".join(sorted({entry.get("ip") or entry.get("hostname", "") for entry in ingress}))
-    if not wide and len(addresses) > LOAD_BALANCER_WIDTH:
-        addresses = addresses[:LOAD_BALANCER_WIDTH - 3] + "..."
     return ",".join(filter(None, [addresses, *external])) or "<pending>"
 
 
@@ -319,8 +316,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "routes": (
         NAME,
-        Column("DESTINATION", field("spec", "destRange")),
-        Column("NEXT HOP", field("spec", "nextHop")),
+        Column("DEST_RANGE", field("spec", "destRange")),
+        Column("NEXT_HOP", field("spec", "nextHop")),
         Column("KIND", field("spec", "kind")),
     ),
 }

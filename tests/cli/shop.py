@@ -36,7 +36,8 @@ def cluster(**changes: object) -> Cluster:
         Service("default", "web", "LoadBalancer", "10.12.0.20",
                 (ServicePort("http", "TCP", 80, "http", 30080, 1, endpoints),), {"app": "web"},
                 load_balancer_ips=("203.0.113.10",)),
-        Service("default", "empty", "ClusterIP", "10.12.0.21", (ServicePort("", "UDP", 53, 53, 0, 2),), {"app": "no"}),
+        Service("default", "empty", "ClusterIP", "10.12.0.21", (ServicePort("", "UDP", 53, 53, 0, 2),),
+                {"app": "no"}),
         Service("tools", "away", "ExternalName", "", (), {}, external_name="example.com"),
     ]
     fields: dict[str, object] = {
