@@ -73,7 +73,8 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
         elif not netns.is_remnant(name):
             foreign.add(name)
 
-    workers.run([partial(look, name) for name in candidates])
+    # One worker: reading is mostly Python's own work, and two threads would only take turns.
+    workers.run([partial(look, name) for name in candidates], workers=1)
     for name in sorted(asked & foreign):
         raise OwnershipError(
             f"the network namespace {name} exists and is not lab {lab}'s",
@@ -109,8 +110,18 @@ def _read(name: str, lab: str) -> _Contents | None:
         connection.close()
     with NftSocket() as nft:
         tables = nft.tables(stamp(lab, "").rstrip())
-    routed = [link.name for link in links.values() if not link.master]
-    return _Contents(owner[1], links, addresses, routes, sysctls.read(routed), tables)
+    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables)
+
+
+def _sysctls(links: dict[int, ObservedLink]) -> dict[str, str]:
+    """Those of the calling thread's netns and of its links, but for ports of bridges, which do not route."""
+    values = {sysctls.FORWARDING: sysctls.forwarding(links[1].inet)}
+    if values[sysctls.FORWARDING] == "1":
+        values |= sysctls.read_router()
+    for link in links.values():
+        if not link.master and link.name != LOOPBACK:
+            values |= sysctls.of_link(link.name, link.inet)
+    return values
 
 
 def _addresses(connection: NetlinkSocket, names: dict[int, str]) -> Iterator[Address]:

@@ -36,6 +36,7 @@ IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 
 VETH_INFO_PEER = 1
 IFLA_BR_STP_STATE, IFLA_BR_MCAST_SNOOPING = 5, 23
 IFLA_BRPORT_MODE = 4
+IFLA_INET_CONF = 1
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 RTEXT_FILTER_SKIP_STATS = 8
 IFF_UP = 1
@@ -231,7 +232,7 @@ def get_link(name: str) -> bytes:
 @dataclass(frozen=True, slots=True)
 class ObservedLink:
     """A link as the kernel shows it. `master` and `other` (a veth's other end) are ifindexes, 0 for none; `other`
-    counts in the other end's netns."""
+    counts in the other end's netns. `inet` is its IPv4 configuration (see `sysctls`)."""
 
     index: int
     name: str
@@ -244,12 +245,15 @@ class ObservedLink:
     hairpin: bool
     group: int
     other: int
+    inet: bytes
 
 
 def parse_link(body: bytes) -> ObservedLink:
     _, _, index, flags, _ = _LINK.unpack_from(body)
     found = attributes(body, 16, len(body))
     info = attributes(found.get(IFLA_LINKINFO, b""), 0, len(found.get(IFLA_LINKINFO, b"")))
+    families = found.get(IFLA_AF_SPEC, b"")
+    inet = attributes(families, 0, len(families)).get(AF_INET, b"")
     port = info.get(IFLA_INFO_SLAVE_DATA, b"")
     hairpin = bool(port) and attributes(port, 0, len(port)).get(IFLA_BRPORT_MODE) == b"\1"
     return ObservedLink(
@@ -264,6 +268,7 @@ def parse_link(body: bytes) -> ObservedLink:
         hairpin=hairpin,
         group=_uint(found, IFLA_GROUP),
         other=_uint(found, IFLA_LINK),
+        inet=attributes(inet, 0, len(inet)).get(IFLA_INET_CONF, b""),
     )
 
 

@@ -13,8 +13,10 @@ only wait for the kernel's own lock (rtnl)."""
 _REPORT_SECONDS = 0.05
 
 
-def run(tasks: Sequence[Callable[[], None]], report: Callable[[int], None] | None = None) -> None:
-    """Run the tasks, in order of their start, on WORKERS threads that are gone when this returns.
+def run(
+    tasks: Sequence[Callable[[], None]], report: Callable[[int], None] | None = None, *, workers: int = WORKERS
+) -> None:
+    """Run the tasks, in order of their start, on `workers` threads that are gone when this returns.
 
     After the first failure no further task is started; the failure of the earliest failed task is raised here.
     `report` is called in the caller's thread with the number of tasks done, a few times a second and at the end.
@@ -35,7 +37,7 @@ def run(tasks: Sequence[Callable[[], None]], report: Callable[[int], None] | Non
                 return
             done.append(number)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(WORKERS, len(tasks)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(tasks)))]
     try:
         for thread in threads:
             thread.start()
