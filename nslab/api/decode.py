@@ -168,13 +168,12 @@ class _Reading:
             retired_selector(body)
         schema = kind_schema(kind)
         wrong = misfits(schema, body, place) if schema else []
-        for misfit in wrong:
-            without(body, misfit.path)
+        broken = tuple(without(body, misfit.path) for misfit in wrong if misfit.fatal)
         metadata = body.setdefault("metadata", {})
         entry = _entry(body, metadata.get("namespace", "default") if kind.namespaced else "", place)
         for misfit in wrong:
             self.findings.fault(entry, misfit.path, misfit.message, key=misfit.key)
-        entry.broken = tuple(misfit.path for misfit in wrong)
+        entry.broken = broken
         if _is_retired(api_version, kind):
             self.findings.warn(entry, ("apiVersion",), f'"{api_version}" is read as "{kind.api_version}"')
         set_defaults(kind, body)

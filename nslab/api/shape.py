@@ -42,16 +42,20 @@ def misfits(schema: KindSchema, body: Any, place: Place) -> list[Misfit]:
     return list(chain.from_iterable(_sentences(error, schema, place) for error in errors))
 
 
-def without(body: Any, path: Path) -> None:
-    """Cut the value at `path` out of a body, in place; a list keeps its length, so that later paths still hold."""
+def without(body: Any, path: Path) -> Path:
+    """Cut the value at `path` out of a body, in place, and return the path that is cut: a list goes as a whole, so
+    that no index of another path changes its meaning."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
     node = body
     for step in path[:-1]:
         if isinstance(node, list) and isinstance(step, int):
-            node = node[step]
+            node = node[step] if step < len(node) else None
         elif isinstance(node, dict):
             node = node.get(step)
-    if isinstance(node, dict):
+    if path and isinstance(node, dict):
         node.pop(path[-1], None)
+    return path
 
 
 def nearest(name: str, names: tuple[str, ...] | list[str]) -> str:
