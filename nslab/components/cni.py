@@ -70,6 +70,7 @@ def _routed_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
     # An address of the range that no Pod has would else go out by the default route and be sent back by the VPC.
     routes = [Route(node.pod_range, kind="blackhole")]
     routes += [Route(f"{pod.ip}/32", link=host_link(pod)) for pod in pods]
+    # Masquerade takes the address of the link that a packet leaves by: every link has the gateway's.
     addresses = [Address(host_link(pod), f"{gateway}/32") for pod in pods]
     return part(name, uid, links=_host_links(cluster, pods), addresses=addresses, routes=routes)
 

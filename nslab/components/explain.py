@@ -64,8 +64,8 @@ def explain_node(cluster: Cluster, node: str) -> str:
 def _explain_port(table: Table, service: Service, port: ServicePort) -> Iterator[str]:
     name = f" {port.name}" if port.name else ""
     first = kube_proxy.mark(port, kube_proxy.ALL)
-    yield f"\n# Port{name} {port.port}/{port.protocol}, number {port.number}: ct mark {first} for all endpoints, {first + 1} for"
-    yield f"# this node's, {first + 2} from outside with policy Local, until it is known which of the two"
+    yield f"\n# Port{name} {port.port}/{port.protocol}, number {port.number}: ct mark {first} for all endpoints,"
+    yield f"# {first + 1} for this node's, {first + 2} from outside with policy Local, until it is known which"
     sets = {item.name: item for item in table.sets}
     concerns = _concerns(service, port)
     for set_name, sentence in STEPS:

@@ -99,6 +99,12 @@ def external_variant(service: Service) -> int:
     return EXTERNAL_LOCAL if service.external_traffic_policy == "Local" else ALL
 
 
+def _uses_all_endpoints(service: Service) -> bool:
+    """Whether anybody is balanced over all endpoints. From outside some always are (see `external-local`)."""
+    outside = service.load_balancer_ips or service.external_ips or any(port.node_port for port in service.ports)
+    return internal_variant(service) == ALL or bool(outside)
+
+
 @dataclass
 class _Backends:
     """What `balancer` chooses from: the elements of its maps, all filled together by `add`."""
@@ -150,9 +156,9 @@ def _all_backends(ports: list[tuple[Service, ServicePort]], zone: str) -> _Backe
     backends = _Backends(ALL_ENDPOINTS)
     for service, port in ports:
         chosen = cluster_endpoints(port, zone)
-        if chosen:
+        if chosen and _uses_all_endpoints(service):
             backends.add(mark(port, ALL), chosen, service.affinity_timeout)
-        else:
+        elif not chosen:
             backends.missing[mark(port, ALL),] = None
             backends.missing[mark(port, LOCAL),] = None
     return backends

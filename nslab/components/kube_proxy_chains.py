@@ -18,6 +18,7 @@ from nslab.nft.statements import (
     META_MARK,
     RETURN,
     TH_DPORT,
+    Compare,
     CtState,
     CtStatus,
     DnatToMap,
@@ -154,7 +155,8 @@ def _masquerading(vpc: VpcSpec) -> Chain:
     to_cluster_ip = InSet((CT_ORIGINAL_DADDR,), "cluster-ips")
     from_pod = InPrefix(IP_SADDR, vpc.pod_range)
     return Chain("masquerading", (
-        Rule((CtStatus("dnat", negate=True), RETURN), "no Service's connection"),
+        Rule((Compare(CT_MARK, 0), RETURN), "no Service's connection"),
+        Rule((CtStatus("dnat", negate=True), RETURN), "a Service's, but not translated"),
         Rule(
             (InSet((IP_SADDR, IP_DADDR), "hairpin-connections"), MASQUERADE),
             "to oneself: the answer must come back this way",
