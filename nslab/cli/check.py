@@ -6,12 +6,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nslab.cli.options import lab_option, output_option
 from nslab.cli.privilege import require_privilege
+from nslab.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
     from nslab.check.model import Report
@@ -21,19 +22,21 @@ PAUSE = 2.0
 
 
 @click.command()
+@click.option("-f", "--file", "checks", metavar="FILE", help="Only the checks written in FILE: a list, or `checks:`.")
 @click.option("--filter", "wanted", default="", metavar="TEXT", help="Only checks with TEXT in subject or name.")
 @click.option("--junit", type=click.Path(dir_okay=False), metavar="FILE", help="Also write a JUnit XML report.")
 @click.option("--watch", is_flag=True, help="Check again and again, until Ctrl-C.")
 @output_option("table", "json")
 @lab_option
-def check(wanted: str, junit: str | None, watch: bool, output: str, lab: str | None) -> int:
-    """Check with real packets that the lab does what its objects say; exit code 1 where it does not."""
+def check(checks: str | None, wanted: str, junit: str | None, watch: bool, output: str, lab: str | None) -> int:
+    """Check with real packets that the lab does what its objects say, and the checks written in its topology; exit
+    code 1 where one fails."""
     from nslab.agent import client
 
     require_privilege("send packets")
     name = client.pick(lab)
     while True:
-        report = run(name, wanted)
+        report = run(name, wanted, checks)
         if junit:
             from nslab.check.report import junit as to_junit
 
@@ -44,21 +47,44 @@ def check(wanted: str, junit: str | None, watch: bool, output: str, lab: str | N
         time.sleep(PAUSE)
 
 
-def run(lab: str, wanted: str) -> Report:
-    """All checks of the lab as it is now, or those that `wanted` names. Raises UsageError where it names none."""
+def run(lab: str, wanted: str = "", checks: str | None = None) -> Report:
+    """All checks of the lab as it is now, or those of the file `checks`, or of these those that `wanted` names.
+
+    Raises UsageError where there are none of that name, ManifestError for faults in written checks.
+    """
     from nslab.agent import client
     from nslab.check.expectations import expectations
     from nslab.check.run import run as send
+    from nslab.check.written import written
     from nslab.cli.progress import progress_bar
-    from nslab.errors import UsageError
 
     cluster = client.snapshot(lab).cluster
+    if checks is None:
+        expected = expectations(cluster) + written(cluster)
+    else:
+        expected = written(cluster, read_checks(checks), checks)
     with progress_bar() as progress:
-        report = send(cluster, expectations(cluster), filter=wanted,
-                      progress=partial(progress, "check") if progress else None)
+        report = send(cluster, expected, filter=wanted, progress=partial(progress, "check") if progress else None)
     if wanted and not report.checks:
         raise UsageError(f"no check contains {wanted!r}", hint="`nslab check` lists the subjects")
     return report
+
+
+def read_checks(path: str) -> list[Any]:
+    """The checks of a YAML file: a list, or the list at `checks:`. Raises UsageError, ManifestError."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError([f"{path}: {error}"]) from None
+    checks = value.get("checks") if isinstance(value, dict) else value
+    if not isinstance(checks, list) or not all(isinstance(each, dict) for each in checks):
+        raise ManifestError([f"{path}: holds no list of checks"],
+                            hint="a check is {name, from, to, expect: open|refused|blocked, spread, proto}")
+    return checks
 
 
 def show(report: Report, output: str, *, clear: bool = False) -> None:

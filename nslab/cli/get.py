@@ -110,12 +110,12 @@ def read(words: Sequence[str], namespace: str, expressions: Sequence[Body] = ())
 
 
 def select(query: Query, source: Source) -> Answer:
-    """What `source` has of the query's kinds, names, namespace and labels."""
+    """What `source` has of the query's kinds, names, namespace and labels, sorted by name as the API server does."""
     from nslab.cluster.selectors import satisfies
 
     found, missing = {}, []
     for kind, names in query.wanted.items():
-        bodies = source(kind)
+        bodies = sorted(source(kind), key=_key)
         if not names:
             found[kind] = [
                 body for body in bodies
@@ -123,11 +123,15 @@ def select(query: Query, source: Source) -> Answer:
                 and satisfies(query.expressions, body["metadata"].get("labels") or {})
             ]
             continue
-        by_name = {(body["metadata"].get("namespace", ""), body["metadata"]["name"]): body for body in bodies}
+        by_name = {_key(body): body for body in bodies}
         keys = [(namespace if kind.namespaced else "", name) for namespace, name in names]
         found[kind] = [by_name[key] for key in keys if key in by_name]
         missing += [f'{kind.qualified} "{key[1]}" not found' for key in keys if key not in by_name]
     return Answer(found, missing)
+
+
+def _key(body: Body) -> tuple[str, str]:
+    return body["metadata"].get("namespace", ""), body["metadata"]["name"]
 
 
 def print_tables(answer: Answer, query: Query, *, wide: bool, headings: bool) -> None:

@@ -1,9 +1,11 @@
-"""A hand-built Cluster for the rendering tests: two nodes, a Deployment's Pods, a bare one, three Services."""
+"""A hand-built Cluster for the rendering tests: two nodes, a StatefulSet's Pods, a bare one, three Services."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nslab.agent.client import Snapshot
-from nslab.api.objects import LabSpec, Object
+from nslab.api.objects import Body, LabSpec, Object
 from nslab.cluster.model import (
     Client,
     Cluster,
@@ -20,17 +22,22 @@ from nslab.cluster.model import (
 NGINX = Container("nginx", "nginx", (ContainerPort(80, "TCP", "http"),))
 
 
+def body_of(pod: Pod) -> Body:
+    """What a manifest would say of the Pod."""
+    return {"spec": {"containers": [{"name": each.name, "image": each.image} for each in pod.containers]}}
+
+
 def cluster(**changes: object) -> Cluster:
     """The Cluster of the tests, with some of its fields changed."""
     web = [
         Pod("default", f"web-{number}", f"uid-{number}", f"10.8.{number}.2", f"node-{number + 1}", {"app": "web"},
-            (NGINX,), owner=("Deployment", "web"), ready=number == 0)
+            (NGINX,), owner=("StatefulSet", "web"), ready=number == 0)
         for number in (0, 1)
     ]
     job = Pod("tools", "job", "uid-2", "10.8.0.3", "node-1", {}, (
         Container("runner", "host", command=("/bin/sleep", "60")), Container("side", "busybox"),
     ))
-    pods = {pod.key: pod for pod in (*web, job)}
+    pods = {pod.key: replace(pod, body=body_of(pod)) for pod in (*web, job)}
     endpoints = tuple(Endpoint(pod.ip, 80, pod.node, pod.key, ready=pod.ready) for pod in web)
     services = [
         Service("default", "web", "LoadBalancer", "10.12.0.20",
@@ -42,7 +49,9 @@ def cluster(**changes: object) -> Cluster:
     ]
     fields: dict[str, object] = {
         "lab": LabSpec("shop", where="shop.yaml:1:1"),
-        "objects": (Object("apps/v1", "Deployment", "default", "web", {}),),
+        "objects": (
+            Object("apps/v1", "StatefulSet", "default", "web", {"metadata": {"name": "web", "namespace": "default"}}),
+        ),
         "nodes": {
             "node-1": Node("node-1", "10.128.0.2", "10.8.0.0/24", {"zone": "a"}),
             "node-2": Node("node-2", "10.128.0.3", "10.8.1.0/24"),

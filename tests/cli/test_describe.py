@@ -15,7 +15,7 @@ Labels:         app=web
 Ready:          False
 Restarts:       3
 IP:             10.8.1.2
-Controlled By:  Deployment/web
+Controlled By:  StatefulSet/web
 Netns:          shop.pod.default.web-1
 Containers:     nginx: nginx; ports 80/TCP (http)
 Services:       svc/default/web
@@ -74,6 +74,6 @@ def test_a_client() -> None:
 
 
 def test_a_workload() -> None:
-    text = render(snapshot(), "Deployment", "default/web")
+    text = render(snapshot(), "StatefulSet", "default/web")
     assert "Pods:       2, 1 ready\n" in text
     assert "pod/default/web-1  10.8.1.2  not ready\n" in text

@@ -97,8 +97,8 @@ def test_all_namespaces_show_their_column(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(("words", "namespace", "said"), [
-    (("deploy",), "empty", "No resources found in empty namespace.\n"),
-    (("deploy",), "", "No resources found\n"),
+    (("sts",), "empty", "No resources found in empty namespace.\n"),
+    (("sts",), "", "No resources found\n"),
 ])
 def test_nothing_is_said_on_stderr(
     words: tuple[str, ...], namespace: str, said: str, capsys: pytest.CaptureFixture[str]
