@@ -41,8 +41,8 @@ class Http1:
     declined by answering as if they had not been asked for."""
 
     __slots__ = (
-        "_client", "_fields", "_head_bytes", "_in_head", "_out", "_parser", "_request", "_speaker", "_start",
-        "_target", "busy", "over", "successor",
+        "_body_bytes", "_client", "_fields", "_head_bytes", "_in_head", "_out", "_parser", "_request", "_speaker",
+        "_start", "_target", "busy", "over", "successor",
     )  # fmt: skip
     patience: ClassVar[float] = 60.0
 
@@ -56,6 +56,7 @@ class Http1:
         self._fields: dict[str, str] = {}
         self._in_head = False
         self._head_bytes = 0
+        self._body_bytes = 0
         self._request = Request("", "", "", {})
         self.busy = False
         self.over = False
@@ -68,6 +69,7 @@ class Http1:
             if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
                 return self._await_preface(data)
             self._start = None
+        self._body_bytes = 0
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -76,7 +78,8 @@ class Http1:
             if not self.over:
                 self._refuse(400, "this is no HTTP request\n")
         if self._in_head:
-            self._head_bytes += len(data)
+            # Of what came at once, only the part behind the last whole request is this one's.
+            self._head_bytes += max(0, len(data) - (data.rfind(b"\r\n\r\n") + 4) - self._body_bytes)
             if self._head_bytes > HEAD_LIMIT:
                 self._refuse(431, f"the head of a request may have {HEAD_LIMIT} bytes\n")
         out = b"".join(self._out)
@@ -142,6 +145,9 @@ class Http1:
         self._request = Request(method, self._target.decode("latin-1"), fields.get("host", ""), fields)
         if fields.get("expect", "").lower() == "100-continue" and not self.over:
             self._out.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
 
     def on_message_complete(self) -> None:
         self.busy = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -91,16 +92,14 @@ class Street:
             del self.targets[door.sock.fileno()]
             door.sock.close()
 
-    def shed(self, door: TcpDoor) -> None:
+    def shed(self, listening: socket.SocketType) -> None:
         """No file descriptor is left: take the connection that waits and close it, so that its peer learns of it and
         the loop does not spin."""
         self.exhausted += 1
         os.close(self._reserve)
-        try:
-            fd, _ = door.sock._accept()  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            fd, _ = listening._accept()  # type: ignore[attr-defined]
             os.close(fd)
-        except OSError:
-            pass
         self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def sweep(self, now: float) -> None:
@@ -141,7 +140,7 @@ class TcpDoor:
                 return
             except OSError as fault:
                 if fault.errno in (errno.EMFILE, errno.ENFILE):
-                    self.street.shed(self)
+                    self.street.shed(self.sock)
                 return
             sock = socket.SocketType(self.sock.family, socket.SOCK_STREAM, 0, fileno=fd)
             Connection(self, sock, endpoint(peer[0], peer[1])).ready(EPOLLIN, now)
@@ -199,17 +198,17 @@ class Connection:
 
     def _hear(self, data: bytes, now: float) -> None:
         owed = self.conversation.busy
-        out = self.conversation.receive(data)
-        if self.conversation.successor is not None:
-            self.conversation = self.conversation.successor
-        if not (owed and self.conversation.busy):
-            self.deadline = now + self.conversation.patience
         try:
+            out = self.conversation.receive(data)
+            if self.conversation.successor is not None:
+                self.conversation = self.conversation.successor
+            if not (owed and self.conversation.busy):
+                self.deadline = now + self.conversation.patience
             if out:
                 self.door.street.answered += 1
                 if not self._send(out):
                     return
-        except OSError:
+        except (OSError, ImportError):  # the peer has left, or no file descriptor is left to load a protocol with
             self.close()
             return
         if self.conversation.over:
