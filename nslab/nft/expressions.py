@@ -143,16 +143,17 @@ def _encode_compare(statement: Compare) -> bytes:
 
 
 def _encode_prefix(statement: InPrefix) -> bytes:
-    """nft shortens a load of whole octets of a header instead of masking it."""
+    """Whole octets are not masked: fewer are compared, and fewer are loaded from a header."""
     selector = statement.selector
     first, last = values.prefix_bounds(statement.prefix)
     octets, length = first.to_bytes(4, "big"), 33 - (last - first + 1).bit_length()
     if length == 32:
         return _load(selector, _FIRST) + _compare(octets, statement.negate)
-    if selector.kind == "payload" and length % 8 == 0 and length:
-        base, offset, _ = selector.arguments
-        short = Selector(selector.text, selector.datatype, "payload", (base, offset, length // 8))
-        return _load(short, _FIRST) + _compare(octets[: length // 8], statement.negate)
+    if length % 8 == 0 and length:
+        if selector.kind == "payload":
+            base, offset, _ = selector.arguments
+            selector = Selector(selector.text, selector.datatype, "payload", (base, offset, length // 8))
+        return _load(selector, _FIRST) + _compare(octets[: length // 8], statement.negate)
     mask = (0xFFFFFFFF ^ (last - first)).to_bytes(4, "big")
     return _load(selector, _FIRST) + _mask(mask) + _compare(octets, statement.negate)
 

@@ -71,7 +71,7 @@ def difference(want: Table | None, have: Table | None) -> Transaction | None:
 
 
 class _Comparison:
-    """Two tables side by side. Takes apart what must go, then adds what is wanted, then deletes what is unused.
+    """Two tables side by side. Takes apart what must go, then adds what is wanted, then deletes unused chains.
 
     A chain or set that differs in more than its contents is `replaced`: deleted and added anew, in the course of
     which all that refers to it must let go of it too.
@@ -93,7 +93,9 @@ class _Comparison:
 
     def operations(self) -> list[Operation]:
         unused_chains = [chain for name, chain in self.have_chains.items() if name not in self.want_chains]
-        unused_sets = [item for name, item in self.have_sets.items() if name not in self.want_sets]
+        unused_sets = [
+            item for name, item in self.have_sets.items() if name not in self.want_sets or name in self.replaced_sets
+        ]
         release: list[Operation] = [FlushChain(chain.name) for chain in unused_chains if chain.rules]
         refill: list[Operation] = []
         for chain in self.want_chains.values():
@@ -107,13 +109,12 @@ class _Comparison:
             fill += addition
         return [
             *release,
-            *(DeleteSet(name, bool(self.have_sets[name].value_type)) for name in sorted(self.replaced_sets)),
+            *(DeleteSet(item.name, bool(item.value_type)) for item in unused_sets),
             *(DeleteChain(name) for name in sorted(self.replaced_chains)),
             *(AddChain(chain) for name, chain in self.want_chains.items() if self._is_new_chain(name)),
             *(AddSet(item) for name, item in self.want_sets.items() if self._is_new_set(name)),
             *fill,
             *refill,
-            *(DeleteSet(item.name, bool(item.value_type)) for item in unused_sets),
             *(DeleteChain(chain.name) for chain in unused_chains),
         ]
 
