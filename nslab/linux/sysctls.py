@@ -25,7 +25,7 @@ ROUTERS = {
 }
 """Read from files, where `ipv4/ip_forward` is on; elsewhere none of them is ever set. Why each is there."""
 
-LINKS = {"forwarding": 1, "proxy_arp": 3, "accept_redirects": 4, "send_redirects": 6, "rp_filter": 8, "arp_ignore": 19}
+LINKS = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8, "arp_ignore": 19}
 """Those of a link, ipv4/conf/LINK/NAME: their numbers are IPV4_DEVCONF_* of linux/ip.h."""
 
 

@@ -1,0 +1,189 @@
+"""Processes: locks that name their holder, programs in a netns, and their end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from struct import pack, unpack
+from time import monotonic
+from typing import NoReturn
+
+from nslab.linux import files, netns
+
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_SLAVE = 4096, 16384, 1 << 19
+_ERRNO = "=i"
+_CANNOT_RUN = 127
+
+
+def lock(path: str) -> int | None:
+    """Take the lock of that path: an open file to hold it with, or None where another process has it.
+
+    The holder's pid is in the file. The lock ends with its last holder, however that ends.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    own(fd)
+    return fd
+
+
+def own(fd: int) -> None:
+    """Write this process' pid into a lock it holds: anew after a fork, whose child keeps the lock."""
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def lock_holder(path: str) -> int | None:
+    """The pid of the process that holds the lock; None where nobody does. 0 where it has not said who it is."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+    return None
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in clock ticks since boot (proc(5), field 22 of stat); 0 where there is none.
+
+    With the pid it identifies a process for good: pids are used again, never with the same start.
+    """
+    return _status(pid)[1]
+
+
+def alive(pid: int, started: int) -> bool:
+    """Whether that process, begun at `started`, still runs. A zombie does not."""
+    state, start = _status(pid)
+    return start == started != 0 and state not in "ZX"
+
+
+def _status(pid: int) -> tuple[str, int]:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X", 0
+    return fields[0], int(fields[19])
+
+
+def exec_in(name: str, argv: list[str]) -> NoReturn:
+    """Become the program in the netns, as `ip netns exec` would. Raises OSError where that fails.
+
+    The program sees the netns' own files of /etc/netns/NAME in /etc, and its devices in /sys.
+    """
+    enter_with_mounts(name)
+    os.execvp(argv[0], argv)
+
+
+def enter_with_mounts(name: str) -> None:
+    """Move this process, which must have one thread, into the netns and into a mount namespace of its own."""
+    netns.enter(name)
+    netns.unshare(_CLONE_NEWNS)
+    # Slave: what is mounted here stays here, while new namespaces of the host still show in /run/netns.
+    netns.mount("none", "/", "none", _MS_SLAVE | _MS_REC)
+    with suppress(OSError):  # Refused in a user namespace whose /sys has something hidden.
+        netns.mount("sysfs", "/sys", "sysfs", 0)
+    for path in files.of_namespaces([name]):
+        with suppress(FileNotFoundError):  # A file that the host's /etc lacks cannot be mounted over.
+            netns.mount(path, f"/etc/{os.path.basename(path)}", "none", _MS_BIND)
+
+
+def spawn_in(name: str, argv: list[str], *, env: dict[str, str], cwd: str, log_fd: int) -> int:
+    """Start a program in the netns, as `exec_in` would, in a session of its own. Returns its pid.
+
+    Its output goes to `log_fd`, its input is empty. Raises OSError of whatever keeps it from starting.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(name, argv, env, cwd, log_fd, writing)
+        os.close(writing)
+        writing = -1
+        failure = os.read(reading, 4)
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+    if failure:
+        os.waitpid(pid, 0)
+        code = unpack(_ERRNO, failure)[0]
+        raise OSError(code, os.strerror(code), argv[0])
+    return pid
+
+
+def _become(name: str, argv: list[str], env: dict[str, str], cwd: str, log_fd: int, failed: int) -> NoReturn:
+    """The child's way from fork to exec; tells the parent by `failed`, which a successful exec closes."""
+    try:
+        os.setsid()
+        enter_with_mounts(name)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+        os.chdir(cwd)
+        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        os.write(failed, pack(_ERRNO, error.errno or 0))
+    finally:
+        os._exit(_CANNOT_RUN)
+
+
+def terminate(pids: Iterable[int], timeout: float) -> None:
+    """End processes, and the process groups they lead: ask, wait `timeout` seconds at most, then kill.
+
+    Returns when they have ended. Those that have already count as done.
+    """
+    running: dict[int, int] = {}
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            running[os.pidfd_open(pid)] = pid
+    try:
+        _signal(running, signal.SIGTERM)
+        _wait(running, timeout)
+        _signal(running, signal.SIGKILL)
+        _wait(running, None)
+    finally:
+        for fd in running:
+            os.close(fd)
+
+
+def _signal(running: dict[int, int], number: signal.Signals) -> None:
+    for fd, pid in running.items():
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, number)
+
+
+def _wait(running: dict[int, int], timeout: float | None) -> None:
+    """Wait for the ends of the processes, and forget those that have ended."""
+    deadline = None if timeout is None else monotonic() + timeout
+    poll = select.poll()
+    for fd in running:
+        poll.register(fd, select.POLLIN)
+    while running:
+        left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
+        ended = poll.poll(left)
+        if not ended:
+            return
+        for fd, _ in ended:
+            poll.unregister(fd)
+            os.close(fd)
+            del running[fd]
