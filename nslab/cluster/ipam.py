@@ -1,13 +1,13 @@
 """Addresses, ports and numbers: given out once, sticky as long as the holder exists, and not reused at once.
 
 Every pool is walked round: the next value given is the first free one after the last given (the cursor, which
-outlives its holders), so that a freed address rests until the walk comes back to it. A connection to a dead Pod
-thus ends in silence or a reset, not in a stranger.
+outlives its holders), and one that was held until this very moment comes last of all: a freed address rests as long
+as it can. A connection to a dead Pod thus ends in silence or a reset, not in a stranger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from nslab.api.objects import NodeSpec
@@ -69,8 +69,9 @@ class Pool:
             if asked is not None and holder not in granted:
                 self._claim(asked, holder, where)
                 granted[holder] = asked
+        resting = set(leases.values())
         return {
-            holder: granted[holder] if holder in granted else self._walk(holder, where)
+            holder: granted[holder] if holder in granted else self._walk(holder, where, resting)
             for holder, _, where in wanted
         }
 
@@ -92,18 +93,27 @@ class Pool:
             hint=f"choose a free one between {self.show(self.first)} and {self.show(self.last)}", where=where,
         )
 
-    def _walk(self, holder: str, where: str) -> int:
+    def _walk(self, holder: str, where: str, resting: set[int]) -> int:
+        """The next free value; one of `resting` only where nothing else is left."""
+        value = self._find(resting)
+        if value is None:
+            value = self._find(frozenset())
+        if value is None:
+            raise CapacityError(f"{self.name} has nothing left for {holder}", hint=self.remedy, where=where)
+        self.holders[value] = holder
+        self.cursor = value
+        self._next = value + 1
+        return value
+
+    def _find(self, resting: Collection[int]) -> int | None:
         value = self._next
         for _ in range(self.last - self.first + 2):
             if not self.first <= value <= self.last:
                 value = self.first
-            if value not in self.holders and value not in self.reserved:
-                self.holders[value] = holder
-                self.cursor = value
-                self._next = value + 1
+            if value not in self.holders and value not in self.reserved and value not in resting:
                 return value
             value += 1
-        raise CapacityError(f"{self.name} has nothing left for {holder}", hint=self.remedy, where=where)
+        return None
 
 
 def node_pool(cidr: str, cursor: int | None) -> Pool:

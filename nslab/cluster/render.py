@@ -11,6 +11,8 @@ from nslab.cluster import endpoint_objects, workload_objects
 from nslab.cluster.model import Cluster, Node, Pod, Service
 from nslab.cluster.naming import object_uid
 
+SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+
 
 def kubernetes_objects(cluster: Cluster, kind: str, *, created: str = "") -> list[Body]:
     """All objects of a kind ("Pod"), those that controllers would make included, in the Cluster's order.
@@ -25,9 +27,21 @@ def kubernetes_objects(cluster: Cluster, kind: str, *, created: str = "") -> lis
         "Endpoints": endpoint_objects.endpoints,
         "EndpointSlice": endpoint_objects.endpoint_slices,
         "ReplicaSet": workload_objects.replica_sets,
+        "Namespace": _namespaces,
     }
     source = made.get(kind) or (lambda it: workload_objects.workloads(it, kind))
     return [_identified(body, created) for body in source(cluster)]
+
+
+def _namespaces(cluster: Cluster) -> Iterator[Body]:
+    """The written namespaces, and those that are there without being written: a new cluster's, and whatever an object
+    names."""
+    written = {item.name: item.body for item in cluster.objects if item.kind == "Namespace"}
+    for name in dict.fromkeys([*SYSTEM_NAMESPACES, *written, *(item.namespace for item in cluster.objects)]):
+        if name:
+            metadata = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
+            body = written.get(name, {"metadata": metadata})
+            yield {**body, "apiVersion": "v1", "kind": "Namespace", "status": {"phase": "Active"}}
 
 
 def pod_object(cluster: Cluster, pod: Pod) -> Body:

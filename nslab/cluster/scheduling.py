@@ -34,7 +34,7 @@ def place(
     Raises CapacityError for the first Pod that fits nowhere, with the count of nodes for each reason.
     """
     wanted = list(pods)
-    board = _Board(nodes, max_pods)
+    board = _Board(wanted, nodes, max_pods)
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
         lease = leases.get(f"{pod.key}#{pod.digest}", "")
@@ -56,23 +56,27 @@ _NONE: Counter[str] = Counter()
 class _Board:
     """Who is placed where so far."""
 
-    def __init__(self, nodes: Mapping[str, Node], max_pods: int) -> None:
+    def __init__(self, pods: Iterable[PendingPod], nodes: Mapping[str, Node], max_pods: int) -> None:
         self.nodes = nodes
         self.max_pods = max_pods
         self.total: Counter[str] = Counter()
         self.owned: dict[tuple[str, str, str], Counter[str]] = {}
         self.host_ports: dict[str, set[tuple[str, int]]] = {name: set() for name in nodes}
-        self.terms: dict[str, list[_AntiAffinity]] = {}
+        # All terms from the beginning: each has to see every Pod that is placed.
+        self.terms: dict[Template, list[_AntiAffinity]] = {}
+        for template in {pod.template: None for pod in pods}:
+            required = _required_anti_affinity(template)
+            if required:
+                self.terms[template] = [_AntiAffinity(term, template.owner.namespace) for term in required]
         self.refusals: dict[Template, dict[str, str]] = {}
 
     def put(self, pod: PendingPod, node: str) -> None:
         self.total[node] += 1
         self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += 1
         self.host_ports[node] |= pod.template.host_ports
-        own = self._own_terms(pod)
-        for terms in self.terms.values():
+        for template, terms in self.terms.items():
             for term in terms:
-                term.note(pod, self.nodes[node], terms is own)
+                term.note(pod, self.nodes[node], template is pod.template)
 
     def keeps(self, pod: PendingPod, node: Node) -> bool:
         """Whether a Pod that runs on `node` may stay: affinities and NoSchedule are ignored during execution."""
@@ -82,14 +86,13 @@ class _Board:
     def choose(self, pod: PendingPod) -> str:
         """The node with the fewest Pods of the same owner, then with the fewest Pods, then the first."""
         refusals = self._refusals(pod.template)
-        own = self._own_terms(pod)
         owned = self.owned.get((pod.namespace, *pod.owner), _NONE)
         best, best_rank = "", (0, 0)
         for name, node in self.nodes.items():
             if (pod.node and pod.node != name) or refusals[name] or self._crowded(pod, name):
                 continue
             rank = (owned.get(name, 0), self.total[name])
-            if (not best or rank < best_rank) and not self._repelled(pod, node, own):
+            if (not best or rank < best_rank) and not self._repelled(pod, node):
                 best, best_rank = name, rank
         if not best:
             raise self._nowhere(pod)
@@ -109,18 +112,11 @@ class _Board:
             return "didn't have free ports for the requested host ports"
         return ""
 
-    def _repelled(self, pod: PendingPod, node: Node, own: list[_AntiAffinity]) -> bool:
-        return any(term.repels(pod, node, terms is own) for terms in self.terms.values() for term in terms)
-
-    def _own_terms(self, pod: PendingPod) -> list[_AntiAffinity]:
-        affinity = (pod.template.spec.get("affinity") or {}).get("podAntiAffinity") or {}
-        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
-        if not required:
-            return []
-        key = f"{pod.namespace}/{pod.template.digest}"
-        if key not in self.terms:
-            self.terms[key] = [_AntiAffinity(term, pod.namespace) for term in required]
-        return self.terms[key]
+    def _repelled(self, pod: PendingPod, node: Node) -> bool:
+        return any(
+            term.repels(pod, node, template is pod.template)
+            for template, terms in self.terms.items() for term in terms
+        )
 
     def _nowhere(self, pod: PendingPod) -> CapacityError:
         reasons: Counter[str] = Counter()
@@ -163,6 +159,11 @@ class _AntiAffinity:
 
     def _selects(self, pod: PendingPod) -> bool:
         return pod.namespace in self.namespaces and matches(self.selector, pod.labels)
+
+
+def _required_anti_affinity(template: Template) -> list[Body]:
+    affinity = (template.spec.get("affinity") or {}).get("podAntiAffinity") or {}
+    return affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or []
 
 
 def _refusal(template: Template, node: Node) -> str:

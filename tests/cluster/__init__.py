@@ -1,0 +1,1 @@
+"""Tests of the Cluster: pure, without a kernel."""
