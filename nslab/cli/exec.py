@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_references, lab_option
 from nslab.cli.privilege import require_privilege
 
@@ -18,11 +19,11 @@ CANNOT_EXECUTE, NOT_FOUND = 126, 127
 """What a shell returns for a command that it cannot execute, or does not find (POSIX, 2.8.2)."""
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("exec")
 @click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "node", "client"))
 @click.option("-i", "--stdin", "interactive", is_flag=True, help="Pass stdin on; else it is empty.")
 @click.option("-t", "--tty", is_flag=True, help="The command is used on this terminal.")
-@click.argument("command", nargs=-1, required=True, metavar="-- CMD ..", type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, metavar="-- CMD ..")
 @lab_option
 def exec_(reference: str, interactive: bool, tty: bool, command: tuple[str, ...], lab: str | None) -> int:
     """Run a command of the host in the netns of REF, with its resolv.conf and hosts; its exit code is passed on.
@@ -30,10 +31,9 @@ def exec_(reference: str, interactive: bool, tty: bool, command: tuple[str, ...]
     REF is pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, node/NAME, client/NAME, or vpc and internet for the network
     between them.
     """
-    argv = command[1:] if command[0] == "--" else command
     if tty and not sys.stdin.isatty():
         click.echo("Unable to use a TTY - input is not a terminal", err=True)
-    return run(reference, list(argv), lab, stdin=interactive or tty)
+    return run(reference, list(command), lab, stdin=interactive or tty)
 
 
 @click.command()
@@ -78,5 +78,5 @@ def netns_of(cluster: Cluster, reference: str) -> str:
 
 
 def _refuse(status: int, message: str) -> int:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{ERROR} {message}", err=True)
     return status

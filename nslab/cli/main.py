@@ -7,8 +7,9 @@ import os
 import click
 
 from nslab.cli.group import LazyGroup
+from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_labs, lab_name
-from nslab.errors import ManifestError, NslabError
+from nslab.errors import KernelError, ManifestError, NslabError, PrivilegeError
 
 INTERRUPTED = 130
 """What a shell reports for a process that Ctrl-C ended: 128 + SIGINT."""
@@ -71,6 +72,13 @@ def main(args: list[str] | None = None) -> int:
     except NslabError as error:
         show_error(error)
         return error.exit_code
+    except PermissionError as error:
+        refused = PrivilegeError(f"{error.filename or 'this'}: permission denied", hint="run it with sudo")
+        show_error(refused)
+        return refused.exit_code
+    except OSError as error:
+        click.echo(f"{ERROR} {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        return KernelError.exit_code
     return status if isinstance(status, int) else 0
 
 
@@ -85,6 +93,6 @@ def show_error(error: NslabError) -> None:
         message = f"{count} fault{'s' if count > 1 else ''} found"
     elif error.where:
         message = f"{error.where}: {message}"
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{ERROR} {message}", err=True)
     if error.hint:
         click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)

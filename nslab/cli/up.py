@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nslab.cli.columns import count
+from nslab.cli.messages import warn
 from nslab.cli.options import lab_option_with, output_option
 from nslab.cli.privilege import require_privilege
 from nslab.cli.seconds import seconds
@@ -19,9 +20,12 @@ from nslab.errors import ManifestError
 if TYPE_CHECKING:
     from nslab.agent.client import StandbyAgent, UpResult
     from nslab.api.objects import Manifest
+    from nslab.check.model import Report
     from nslab.cli.progress import Progress
 
 DEFAULT_FILE = "topology.yaml"
+NAMED = 5
+"""Up to so many Pods that are not ready are named; more are counted."""
 
 EXAMPLE = """\
 apiVersion: v1
@@ -45,15 +49,16 @@ spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}
               help="How long to wait for every Pod to be ready.")
 @click.option("--ignore-unknown", is_flag=True, help="Let kinds that nslab does not know pass with a warning.")
 @output_option("text", "json")
-@click.pass_context
-def up(ctx: click.Context, files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool, wait: float,
+def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool, wait: float,
        ignore_unknown: bool, output: str) -> int:
     """Build the lab of FILE (./topology.yaml without one), or converge the lab that is there to it.
 
     FILE is a topology, ordinary Kubernetes manifests, a folder of them, or - for stdin. A second `up` changes only
-    what differs.
+    what differs. Exits with 1 where a Pod is not ready within the --wait time, or a check of --check fails.
     """
     from nslab.agent import client
+    from nslab.cli.check import run as run_checks
+    from nslab.cli.check import show
     from nslab.cli.progress import progress_bar
 
     paths = files or (default_file(),)
@@ -65,14 +70,20 @@ def up(ctx: click.Context, files: tuple[str, ...], lab: str | None, dry_run: boo
         with standby() as agent:
             manifest = read(paths, lab, ignore_unknown, progress)
         result = client.up(manifest, wait=wait, progress=progress, standby=agent)
-    for warning in result.warnings:
-        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
-    report(result, output)
-    if then_check:
-        from nslab.cli.check import check
-
-        return int(ctx.invoke(check, lab=result.lab) or 0)
-    return 0
+    warn(result.warnings)
+    if result.not_ready:
+        warn([f"not ready{f' within {wait:g} s' if wait else ' yet'}: {_some(result.not_ready)}"])
+    report = run_checks(result.lab) if then_check else None
+    if output == "json":
+        print_result(result, report)
+    else:
+        click.echo(summary(result))
+        if report is not None:
+            click.echo()
+            show(report, "table")
+        elif result.created:
+            click.echo("\n".join(["", "What to try next:", *(f"  {line}" for line in suggestions(result.lab))]))
+    return 1 if (report is not None and not report.ok) or (result.not_ready and wait) else 0
 
 
 def default_file() -> str:
@@ -111,39 +122,33 @@ def read(paths: tuple[str, ...], lab: str | None, ignore_unknown: bool, progress
     return replace(manifest, lab=replace(manifest.lab, name=lab)) if lab else manifest
 
 
-def report(result: UpResult, output: str) -> None:
-    """Say on stdout what was done, and on stderr which Pods are not ready."""
-    if output == "json":
-        from dataclasses import asdict
+def print_result(result: UpResult, report: Report | None) -> None:
+    """What was done as JSON, and the report of the checks where they were run."""
+    from dataclasses import asdict
 
-        from nslab.cli.output import print_json
+    from nslab.check.report import to_json
+    from nslab.cli.output import print_json
 
-        print_json({**asdict(result), "ready": result.ready})
-        return
-    for line in result.changed if not result.created else ():
-        click.echo(line)
-    if result.operations == 0 and not result.changed:
-        click.echo(f"Lab {result.lab}: nothing to change ({result.seconds:.1f} s).")
-    else:
-        click.echo(summary(result))
-    if result.not_ready:
-        names = ", ".join(f"pod/{key}" for key in result.not_ready[:5])
-        more = f" and {len(result.not_ready) - 5} more" if len(result.not_ready) > 5 else ""
-        click.echo(f"{click.style('warning:', fg='yellow')} not ready yet: {names}{more}", err=True)
-    if result.created:
-        click.echo("\nWhat to try next:")
-        for line in suggestions(result.lab):
-            click.echo(f"  {line}")
+    checks = {"check": to_json(report)} if report else {}
+    print_json({**asdict(result), "ready": result.ready, **checks})
 
 
 def summary(result: UpResult) -> str:
-    """`Lab shop is up: 2 nodes, 5 pods, 3 services in 0.6 s.`"""
+    """What changed, and `Lab shop is up: 2 nodes, 5 pods, 3 services in 0.6 s.`"""
     from nslab.agent import client
 
+    if not result.created and not result.operations and not result.changed:
+        return f"Lab {result.lab}: nothing to change ({result.seconds:.2f} s)."
     entry = next(entry for entry in client.labs() if entry.name == result.lab)
     parts = ", ".join((count(entry.nodes, "node"), count(entry.pods, "pod"), count(entry.services, "service")))
-    state = "is up" if result.created else f"is converged ({count(result.operations, 'operation')})"
-    return f"Lab {result.lab} {state}: {parts} in {result.seconds:.1f} s."
+    state = "is up" if result.created else f"is converged by {count(result.operations, 'operation')}"
+    last = f"Lab {result.lab} {state}: {parts} in {result.seconds:.2f} s."
+    return last if result.created else "\n".join([*result.changed, last])
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(f"pod/{key}" for key in keys[:NAMED]) + more
 
 
 def suggestions(lab: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nslab.cli.columns import count
+from nslab.cli.messages import warn
 
 
 @click.command()
@@ -20,8 +21,7 @@ def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
     with progress_bar() as progress:
         manifest = read(files, None, ignore_unknown, progress)
         cluster = allocate(manifest, Leases(), {})
-    for warning in (*manifest.warnings, *cluster.warnings):
-        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
+    warn(cluster.warnings)
     ignored = f", {len(manifest.ignored)} ignored: nothing of the network in them" if manifest.ignored else ""
     click.echo(f"{count(len(manifest.objects), 'object')} ok{ignored}")
 
