@@ -1,15 +1,16 @@
-"""Everything that the objects of a lab promise, one function a subject."""
+"""Everything that a lab promises, one function a subject."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from nslab.check import outside, pods, services
 from nslab.check.model import Expectation
+from nslab.check.written import written
 from nslab.cluster.model import Cluster
 
-SUBJECTS: Final[tuple[Callable[[Cluster], Iterator[Expectation]], ...]] = (
+SUBJECTS: Final[tuple[Callable[[Cluster], Iterable[Expectation]], ...]] = (
     pods.to_gateway,
     pods.to_node,
     pods.from_node,
@@ -25,9 +26,13 @@ SUBJECTS: Final[tuple[Callable[[Cluster], Iterator[Expectation]], ...]] = (
     outside.vips_from_pods,
     outside.external_ips,
     pods.to_clients,
+    written,
 )
 
 
 def expectations(cluster: Cluster) -> list[Expectation]:
-    """What must hold in this lab with nothing written: derived from the objects alone, in the order of `SUBJECTS`."""
+    """What must hold in this lab: all that follows from the objects alone, then what the Lab's `checks` ask for.
+
+    Raises ManifestError with every fault of the written checks.
+    """
     return [expectation for subject in SUBJECTS for expectation in subject(cluster)]

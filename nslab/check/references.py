@@ -103,7 +103,7 @@ def parse(text: str) -> Reference:
     kind = _KINDS.get(first.lower(), "") if rest else "pod"
     parts = rest if rest else [first]
     if not kind:
-        close = get_close_matches(first.lower(), _KINDS, 1)
+        close = get_close_matches(first.lower(), _SHORT_KINDS, 1)
         hint = f"did you mean {close[0]}/?" if close else "kinds: " + ", ".join(_SHORT_KINDS)
         raise UsageError(f"{text}: there is no kind {first!r}", hint=hint)
     if not all(parts) or len(parts) > (1 if kind in _CLUSTER_SCOPED else 2):
@@ -153,17 +153,15 @@ def _matching(names: Iterable[str], namespace: str, name: str) -> list[str]:
 
 def _not_found(reference: Reference, names: Iterable[str]) -> NotFoundError:
     prefix = reference.text.partition("/")[0] if "/" in reference.text else "pod"
-    by_name: dict[str, str] = {}
+    by_name: dict[str, list[str]] = {}
     for key in names:
-        by_name[key] = key
-        by_name.setdefault(key.rpartition("/")[2], key)
-    wanted = f"{reference.namespace}/{reference.name}" if reference.namespace else reference.name
-    close = get_close_matches(wanted, by_name, 3, 0.5) or get_close_matches(reference.name, by_name, 3, 0.5)
-    near = dict.fromkeys(f"{prefix}/{by_name[name]}" for name in close)
+        by_name.setdefault(key.rpartition("/")[2], []).append(key)
+    close = get_close_matches(reference.name, by_name, 3)
+    near = [f"{prefix}/{key}" for name in close for key in by_name[name]][:3]
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
-        some = [f"{prefix}/{key}" for key in list(dict.fromkeys(by_name.values()))[:3]]
+        some = [f"{prefix}/{key}" for keys in by_name.values() for key in keys][:3]
         hint = f"there are: {', '.join(some)}" if some else f"the lab has no {prefix}"
     return NotFoundError(f"{reference.text}: not found in the lab", hint=hint)
 
@@ -264,6 +262,8 @@ def _url(cluster: Cluster, text: str, source: Source) -> Destination:
         raise UsageError(f"{text}: the scheme {scheme!r} is not known", hint="write http://.. or https://..")
     match = re.match(r"[^/?#]*", rest)
     authority = match.group() if match else ""
+    if not authority:
+        raise UsageError(f"{text}: names no host", hint="write http://IP[:PORT]/PATH")
     host, port = _split(authority)
     tail = rest[len(authority):].partition("#")[0]
     number = _number(text, port) if port else _SCHEME_PORTS[scheme]

@@ -100,15 +100,16 @@ def judge(expectation: Expectation, result: FlowResult) -> str:
 
 
 def _verdict_fault(expectation: Expectation, result: FlowResult) -> str:
-    if result.counts and expectation.verdicts >= result.counts.keys():
+    attempts = sum(result.counts.values())
+    wrong = {verdict: number for verdict, number in result.counts.items() if verdict not in expectation.verdicts}
+    if attempts and not wrong:
         return ""
     wanted = " or ".join(sorted("blocked" if verdict == "timeout" else verdict for verdict in expectation.verdicts))
-    attempts = sum(result.counts.values())
     came = ", ".join(
         f"{_WORDS.get(verdict, verdict)}{'' if number == attempts else f' in {number} of {attempts} attempts'}"
-        for verdict, number in result.counts.items()
+        for verdict, number in wrong.items()
     )
-    by = f" by {_some(result.responders)}" if result.responders else ""
+    by = f" by {_some(result.responders)}" if "open" in wrong and result.responders else ""
     detail = f" ({result.detail})" if result.detail else ""
     return f"expected {wanted}, but {came or 'no attempt was made'}{by}{detail}"
 

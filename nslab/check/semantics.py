@@ -15,12 +15,13 @@ from typing import Any, Final, NamedTuple
 from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.model import Cluster, ContainerPort, Endpoint, Node, Pod, Service, ServicePort
 
-# cloud.google.com/kubernetes-engine/docs/concepts/ip-masquerade-agent: the default non-masquerade destinations, less
-# 198.51.100.0/24 and 203.0.113.0/24, which play the public internet in a lab.
+# cloud.google.com/kubernetes-engine/docs/concepts/ip-masquerade-agent: the default non-masquerade destinations.
 _KEPT_RANGES: Final = (
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24",
-    "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
+    "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "169.254.0.0/16",
 )
+# Labels that make kube-proxy leave a Service alone (pkg/proxy/apis/well_known_labels.go).
+_OPT_OUT: Final = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class Masquerade:
     cluster: Cluster
 
     @cached_property
-    def kept_ranges(self) -> tuple[str, ...]:
-        """The destinations to which packets keep the Pod's address: those of ConfigMap kube-system/ip-masq-agent, or
-        GKE's default list."""
+    def kept_ranges(self) -> tuple[str, ...] | None:
+        """The ranges that ConfigMap kube-system/ip-masq-agent lists; None where it lists none."""
         for each in self.cluster.objects:
             if (each.kind, each.namespace, each.name) == ("ConfigMap", "kube-system", "ip-masq-agent"):
                 import yaml
@@ -40,11 +40,15 @@ class Masquerade:
                 config: Any = yaml.safe_load(each.body.get("data", {}).get("config", "")) or {}
                 if "nonMasqueradeCIDRs" in config:
                     return tuple(config["nonMasqueradeCIDRs"] or ())
-        return _KEPT_RANGES
+        return None
 
     def keeps(self, ip: str) -> bool:
-        """Whether a Pod's address stays on a packet to `ip`."""
-        return within(ip, self.kept_ranges)
+        """Whether a Pod's address stays on a packet to `ip`. By default GKE's ranges decide, less those that play the
+        public internet in this lab."""
+        if self.kept_ranges is not None:
+            return within(ip, self.kept_ranges)
+        vpc = self.cluster.lab.vpc
+        return within(ip, _KEPT_RANGES) and not within(ip, (vpc.external_range, vpc.internet_range))
 
     def of_nodes(self, *nodes: Node) -> frozenset[str]:
         """A node's own address, or on the way to its Pods their gateway: whichever its kernel picks."""
@@ -75,6 +79,12 @@ class Fate(NamedTuple):
 
     verdict: str
     endpoints: tuple[Endpoint, ...] = ()
+
+
+def is_proxied(service: Service) -> bool:
+    """Whether kube-proxy serves the Service at all: it has a ClusterIP and no label that leaves it to others."""
+    labels = service.body.get("metadata", {}).get("labels") or {}
+    return bool(service.cluster_ip) and not any(label in labels for label in _OPT_OUT)
 
 
 def reachable(service: Service, port: ServicePort, node: Node | None) -> tuple[Endpoint, ...]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from nslab.check.model import BLOCKED, OPEN, REFUSED, Expectation
 from nslab.check.references import Source, node_source, pod_source
-from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, reachable
+from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable
 from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
 from nslab.servers.flows import Flow
 
@@ -35,8 +35,8 @@ class Way(NamedTuple):
 
 
 def ports(cluster: Cluster) -> Iterator[tuple[Service, ServicePort]]:
-    """Every port of every Service, in order."""
-    return ((service, port) for service in cluster.services.values() for port in service.ports)
+    """Every port of every Service that kube-proxy serves, in order."""
+    return ((service, port) for service in cluster.services.values() if is_proxied(service) for port in service.ports)
 
 
 def expect(
@@ -120,7 +120,7 @@ def from_nodes(cluster: Cluster) -> Iterator[Expectation]:
     """Every ClusterIP port from every node. kube-proxy masquerades what does not come from a Pod."""
     masquerade = Masquerade(cluster)
     nodes = list(cluster.nodes.values())
-    wanted = [each for each in ports(cluster) if each[0].cluster_ip]
+    wanted = list(ports(cluster))
     everywhere = full_spread(len(nodes), len(wanted))
     for index, (service, port) in enumerate(wanted):
         way = _cluster_ip("Service ports from nodes", service, port)
@@ -134,7 +134,7 @@ def from_nodes(cluster: Cluster) -> Iterator[Expectation]:
 def from_pods(cluster: Cluster) -> Iterator[Expectation]:
     """Every ClusterIP port from a Pod, whose address is kept; from another Pod each time, no endpoint if possible."""
     masquerade = Masquerade(cluster)
-    wanted = [each for each in ports(cluster) if each[0].cluster_ip]
+    wanted = list(ports(cluster))
     callers = Callers(cluster)
     for service, port in wanted:
         pod = callers.next(port)
@@ -151,7 +151,7 @@ def hairpin(cluster: Cluster) -> Iterator[Expectation]:
     """A Pod that is the only endpoint of a Service reaches itself through it, and sees its node as the client."""
     masquerade = Masquerade(cluster)
     for service, port in ports(cluster):
-        for key in dict.fromkeys(each.pod for each in port.endpoints) if service.cluster_ip else ():
+        for key in dict.fromkeys(each.pod for each in port.endpoints):
             pod = cluster.pods.get(key)
             if pod is None or pod.host_network:
                 continue
@@ -166,10 +166,10 @@ def headless(cluster: Cluster) -> Iterator[Expectation]:
     """The endpoints of a Service without ClusterIP are reached by their own addresses."""
     masquerade = Masquerade(cluster)
     callers = Callers(cluster)
-    for service, port in ports(cluster):
+    for service in cluster.services.values():
         if service.cluster_ip or service.external_name:
             continue
-        for endpoint in reachable(service, port, None):
+        for port, endpoint in [(one, each) for one in service.ports for each in reachable(service, one, None)]:
             pod = callers.next(port)
             if pod is None:
                 return

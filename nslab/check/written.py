@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Final
@@ -35,19 +35,19 @@ class _Wanted:
     client_ip: str = ""
 
 
-def written(cluster: Cluster) -> list[Expectation]:
-    """The Lab's checks; a pattern in `from` is one for each source.
+def written(cluster: Cluster, checks: Sequence[Body] | None = None, where: str = "") -> list[Expectation]:
+    """The Lab's checks, or those of another file (`where` is its name); a pattern in `from` is one for each source.
 
     Raises ManifestError with every fault, each with the check's number.
     """
     expectations: list[Expectation] = []
     faults: list[str] = []
     lab = cluster.lab
-    for index, body in enumerate(lab.checks):
+    place = where or (f"{lab.where}: Lab {lab.name}" if lab.where else f"Lab {lab.name}")
+    for index, body in enumerate(lab.checks if checks is None else checks):
         found = Faults()
         expectations += _decode(cluster, body, found)
-        where = f"{lab.where}: " if lab.where else ""
-        faults += [f"{where}Lab {lab.name}: checks[{index}]: {message}" for _, message in found.found]
+        faults += [f"{place}: checks[{index}]: {message}" for _, message in found.found]
     if faults:
         raise ManifestError(faults, hint="a check is {name, from, to, expect: open|refused|blocked, spread, proto}")
     return expectations
