@@ -11,6 +11,7 @@ import click
 from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_references, lab_option
 from nslab.cli.privilege import require_privilege
+from nslab.errors import NotFoundError
 
 if TYPE_CHECKING:
     from nslab.cluster.model import Cluster
@@ -48,7 +49,7 @@ def shell(reference: str, lab: str | None) -> int:
 def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int:
     """Become `argv` in the netns that the reference names. Returns only where that failed.
 
-    Raises NotFoundError for an unknown reference.
+    Raises NotFoundError for an unknown reference, and where the netns is gone.
     """
     from nslab.agent import client
     from nslab.linux.process import exec_in
@@ -60,7 +61,9 @@ def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int
     sys.stdout.flush()
     try:
         exec_in(netns, argv)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.filename and str(error.filename).endswith(f"/{netns}"):
+            raise NotFoundError(f"{reference}: its netns {netns} is gone", hint="`nslab up` makes it again") from None
         return _refuse(NOT_FOUND, f"{argv[0]}: not found on this host")
     except PermissionError:
         return _refuse(CANNOT_EXECUTE, f"{argv[0]}: cannot be executed")

@@ -65,7 +65,8 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
     require_privilege("build a lab")
     with progress_bar() as progress:
         if dry_run:
-            click.echo(client.plan(read(paths, lab, ignore_unknown, progress)), nl=False)
+            plan = client.plan(read(paths, lab, ignore_unknown, progress))
+            click.echo(plan, nl=False) if plan else click.echo("nothing to change", err=True)
             return 0
         with standby() as agent:
             manifest = read(paths, lab, ignore_unknown, progress)
@@ -129,7 +130,7 @@ def print_result(result: UpResult, report: Report | None) -> None:
     from nslab.check.report import to_json
     from nslab.cli.output import print_json
 
-    checks = {"check": to_json(report)} if report else {}
+    checks = {"check": to_json(report)} if report is not None else {}
     print_json({**asdict(result), "ready": result.ready, **checks})
 
 
