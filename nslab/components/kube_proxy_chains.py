@@ -16,6 +16,7 @@ from nslab.nft.statements import (
     IP_SADDR,
     META_L4PROTO,
     META_MARK,
+    META_OIFNAME,
     RETURN,
     TH_DPORT,
     Compare,
@@ -157,6 +158,8 @@ def _masquerading(vpc: VpcSpec) -> Chain:
     return Chain("masquerading", (
         Rule((Compare(CT_MARK, 0), RETURN), "no Service's connection"),
         Rule((CtStatus("dnat", negate=True), RETURN), "a Service's, but not translated"),
+        # Masquerade by lo would take the address of the link that happens to be the namespace's oldest.
+        Rule((Compare(META_OIFNAME, "lo"), RETURN), "the node to itself: it has its own address already"),
         Rule(
             (InSet((IP_SADDR, IP_DADDR), "hairpin-connections"), MASQUERADE),
             "to oneself: the answer must come back this way",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import socket
 import threading
 from collections import Counter
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
+_IP_RECVERR = 11
 
 
 def cluster_of(text: str) -> Cluster:
@@ -119,6 +121,27 @@ class Network:
             except OSError:
                 return "unreachable"
 
+    def exchange(self, netns: str, peer: tuple[str, int], message: bytes, kind: socket.SocketKind) -> bytes:
+        """Send a message, return the answer."""
+        with inside(netns, lambda: socket.socket(socket.AF_INET, kind)) as sock:
+            sock.settimeout(2)
+            sock.connect(peer)
+            sock.send(message)
+            return sock.recv(256)
+
+    def hop(self, source: str, address: str, ttl: int) -> str:
+        """Who says that a packet to `address` did not live longer than `ttl` hops, as traceroute asks."""
+        with inside(self.netns(source), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+            sock.sendto(b"?", (address, 33434))
+            waiting = select.poll()
+            waiting.register(sock, select.POLLERR)
+            assert waiting.poll(2000), "no router said anything"
+            _, ancillary, _, _ = sock.recvmsg(64, 256, socket.MSG_ERRQUEUE)
+            # struct sock_extended_err (16 octets), then the offender's struct sockaddr_in.
+            return socket.inet_ntoa(ancillary[0][2][20:24])
+
     def survey(self, source: str, address: str, count: int = 40, *, udp: bool = False) -> Counter[str]:
         """How often each answer came."""
         return Counter(self.ask(source, address, udp=udp) for _ in range(count))
@@ -155,7 +178,7 @@ def _answer_streams(sock: socket.socket, name: str) -> None:
 def _answer_datagrams(sock: socket.socket, name: str) -> None:
     while True:
         try:
-            _, peer = sock.recvfrom(64)
+            _, peer = sock.recvfrom(65536)
         except OSError:
             return
         sock.sendto(f"{name} {peer[0]}".encode(), peer)
