@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from nslab.api import semantics
 from nslab.api.defaults import retired_selector, set_defaults
 from nslab.api.findings import Entry, Findings
-from nslab.api.kinds import KINDS, Kind, by_name, find
+from nslab.api.kinds import GROUPS, KINDS, Kind, by_name, find, group_of
 from nslab.api.lab import lab_name, lab_spec
 from nslab.api.objects import Manifest, Object
 from nslab.api.schema import kind_schema
@@ -133,15 +133,16 @@ class _Reading:
             self.read_other(kind, _entry(value, "default" if kind.namespaced else "", place))
 
     def unknown(self, api_version: str, name: str, entry: Entry) -> None:
-        others = by_name(name)
+        known = group_of(api_version) in GROUPS
+        others = by_name(name) if known else ()
+        remedy = "--ignore-unknown lets it pass"
         if others:
             remedy = f'{name} is of apiVersion "{others[0].api_version}"'
-        else:
-            names = tuple(kind.name for kind in KINDS if kind.role == "carried")
-            remedy = nearest(name, names)
-            remedy = f"{remedy}; --ignore-unknown lets it pass" if remedy else "--ignore-unknown lets it pass"
-        if api_version.startswith("kustomize.config.k8s.io/"):
+        elif api_version.startswith("kustomize.config.k8s.io/"):
             remedy = "render it first: kubectl kustomize DIR | nslab up -"
+        elif known:
+            near = nearest(name, [kind.name for kind in KINDS if kind.role == "carried"])
+            remedy = "; ".join(filter(None, [near, remedy]))
         if self.ignore_unknown and not others:
             self.findings.warn(entry, ("kind",), f'unknown kind "{name}" ({api_version}), ignored')
         else:
@@ -169,11 +170,13 @@ class _Reading:
         schema = kind_schema(kind)
         wrong = misfits(schema, body, place) if schema else []
         broken = tuple(without(body, misfit.path) for misfit in wrong if misfit.fatal)
+        meant = tuple((*misfit.path[:-1], misfit.meant) for misfit in wrong if misfit.meant)
         metadata = body.setdefault("metadata", {})
         entry = _entry(body, metadata.get("namespace", "default") if kind.namespaced else "", place)
         for misfit in wrong:
-            self.findings.fault(entry, misfit.path, misfit.message, key=misfit.key)
-        entry.broken = broken
+            if misfit.path not in meant:
+                self.findings.fault(entry, misfit.path, misfit.message, key=misfit.key)
+        entry.broken = broken + meant
         if _is_retired(api_version, kind):
             self.findings.warn(entry, ("apiVersion",), f'"{api_version}" is read as "{kind.api_version}"')
         set_defaults(kind, body)

@@ -35,7 +35,7 @@ def dotted(path: Sequence[Step]) -> str:
     """A path as the API server writes it: spec.ports[0].port, metadata.labels[app.kubernetes.io/name]."""
     text = ""
     for step in path:
-        if isinstance(step, int) or "." in step or "/" in step:
+        if isinstance(step, int) or not step.isalnum():
             text += f"[{step}]"
         else:
             text += f".{step}" if text else step

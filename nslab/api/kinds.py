@@ -184,6 +184,10 @@ _BY_WORD: Final = {
 }
 
 
+GROUPS: Final = frozenset(group for group, _ in _BY_KIND)
+"""Every API group that has a row."""
+
+
 def find(api_version: str, name: str) -> Kind | None:
     """The row of a kind in an API group, whatever the version; None where the lab knows none."""
     return _BY_KIND.get((group_of(api_version), name))

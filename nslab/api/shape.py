@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
@@ -26,12 +26,16 @@ _ARTICLES = {
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A place in an object that the schema refuses. `fatal` says that the value there has no use for later rules."""
+    """A place in an object that the schema refuses.
+
+    `fatal` says that the value there has no use for later rules; `meant`
+    is the field that an unknown one most likely stands for, about which nothing more is said."""
 
     path: Path
     message: str
     key: bool = False
     fatal: bool = True
+    meant: str = ""
 
 
 def misfits(schema: KindSchema, body: Any, place: Place) -> list[Misfit]:
@@ -58,12 +62,18 @@ def without(body: Any, path: Path) -> Path:
     return path
 
 
-def nearest(name: str, names: tuple[str, ...] | list[str]) -> str:
-    """The remedy for a name that is not one of `names`: the nearest of them, or all of them if they are few."""
+def closest(name: str, names: Iterable[str]) -> str:
+    """The one of `names` that `name` most likely means, in whatever case; empty if none is near."""
     folded = {candidate.lower(): candidate for candidate in names}
     close = get_close_matches(name.lower(), folded, 1, 0.6)
+    return folded[close[0]] if close else ""
+
+
+def nearest(name: str, names: tuple[str, ...] | list[str]) -> str:
+    """The remedy for a name that is not one of `names`: the nearest of them, or all of them if they are few."""
+    close = closest(name, names)
     if close:
-        return f'did you mean "{folded[close[0]]}"?'
+        return f'did you mean "{close}"?'
     return f"allowed: {', '.join(sorted(names))}" if 0 < len(names) <= 14 else ""
 
 
@@ -75,7 +85,8 @@ def _sentences(error: ValidationError, schema: KindSchema, place: Place) -> Iter
             allowed = schema.allowed_fields(list(path))
             for name in kind.unexpected:  # type: ignore[attr-defined]
                 remedy = nearest(name, allowed)
-                yield Misfit((*path, name), f"unknown field{'; ' if remedy else ''}{remedy}", key=True)
+                meant = closest(name, allowed)
+                yield Misfit((*path, name), f"unknown field{'; ' if remedy else ''}{remedy}", key=True, meant=meant)
         case "required":
             name = kind.property  # type: ignore[attr-defined]
             yield Misfit((*path, name), "is required and missing")
@@ -93,7 +104,7 @@ def _sentences(error: ValidationError, schema: KindSchema, place: Place) -> Iter
 def _alternatives(error: ValidationError, schema: KindSchema, place: Place) -> Iterator[Misfit]:
     path: Path = tuple(error.instance_path)
     branches = getattr(error.kind, "context", None)
-    if branches is None:
+    if branches is None or not all(branches):
         yield Misfit(path, "takes only one of to and dns", fatal=False)
         return
     heads = [branch[0] for branch in branches if branch]
@@ -132,9 +143,8 @@ def _wrong_type(value: Any, wanted: list[str], place: Place, path: Path) -> str:
 def _not_an_option(value: Any, options: list[Any]) -> str:
     shown = ", ".join(str(option) if option != "" else '""' for option in options)
     if isinstance(value, str):
-        close = get_close_matches(value.lower(), {str(option).lower(): option for option in options}, 1, 0.6)
-        original = {str(option).lower(): option for option in options}
-        hint = f'; did you mean "{original[close[0]]}"?' if close and len(options) > 1 else ""
+        close = closest(value, [str(option) for option in options])
+        hint = f'; did you mean "{close}"?' if close and len(options) > 1 else ""
         return f'"{_short(value)}" is not allowed{hint} (allowed: {shown})'
     return f"{value} is not allowed (allowed: {shown})"
 

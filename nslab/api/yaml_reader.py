@@ -129,7 +129,7 @@ def _document(text: Text) -> Document:
 
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "syntax error"
-    if "cannot start any token" in problem and error.context is None:
+    if "cannot start any token" in problem:
         problem += "; indent with spaces, not tabs, and quote values that begin with @ or `"
     elif "mapping values are not allowed" in problem:
         problem += "; quote a value that has a colon, or check the indentation"

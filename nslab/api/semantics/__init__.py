@@ -35,5 +35,5 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
         pods.check(template, findings)
     ranges = vpc.check(lab_entry, lab, entries, findings)
     addresses.check(lab_entry, lab, ranges, entries, findings)
-    capacity.check(lab, templates, findings)
+    capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)

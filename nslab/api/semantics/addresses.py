@@ -170,7 +170,7 @@ def _check_load_balancers(
         if address is None:
             findings.fault(entry, path, f"{text}: a lab has IPv4 only")
         elif network and (address not in network or address in (network[0], network[-1])):
-            findings.fault(entry, path, f"{text} is outside externalRange {network}; set spec.vpc.externalRange for it")
+            findings.fault(entry, path, f"{text} is outside externalRange {network}; change spec.vpc.externalRange")
         elif address in holders:
             findings.fault(entry, path, f"{text} is the loadBalancerIP of {holders[address]} already")
         if address:

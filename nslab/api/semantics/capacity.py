@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nslab.api.defaults import containers_of
-from nslab.api.findings import Findings
+from nslab.api.findings import Entry, Findings
 from nslab.api.lab import ZONE_LABEL
 from nslab.api.objects import LabSpec, NodeSpec
 from nslab.api.semantics.pods import Template
@@ -14,7 +14,10 @@ from nslab.api.semantics.pods import Template
 _HOSTNAME: Final = "kubernetes.io/hostname"
 
 
-def check(lab: LabSpec, templates: Sequence[Template], findings: Findings) -> None:
+def check(lab_entry: Entry | None, lab: LabSpec, templates: Sequence[Template], findings: Findings) -> None:
+    """Judge the Pods' places and number; not where the Lab's nodes themselves are at fault."""
+    if lab_entry and any(path[:2] == ("spec", "nodes") for path in lab_entry.broken):
+        return
     labels = {node.name: _labels(node) for node in lab.nodes}
     _check_places(lab, labels, templates, findings)
     _check_room(lab, templates, findings)

@@ -68,7 +68,7 @@ def _parsed(lab_entry: Entry | None, lab: LabSpec, findings: Findings) -> dict[s
                 findings.fault(lab_entry, ("spec", "vpc", field), f'"{text}" is no IPv4 CIDR; such as 10.128.0.0/20')
             continue
         if lab_entry and "/" not in text:
-            findings.fault(lab_entry, ("spec", "vpc", field), f'"{text}" has no prefix length; such as {text}/20')
+            findings.fault(lab_entry, ("spec", "vpc", field), f'"{text}" has no prefix length, such as {text}/24')
         elif lab_entry and str(network) != text:
             findings.fault(lab_entry, ("spec", "vpc", field), f'"{text}" has host bits set: write {network}')
         elif network.is_loopback or network.is_multicast or network.is_link_local or network.prefixlen == 0:
@@ -102,7 +102,7 @@ def _check_sizes(
         "nodeRange": (hosts + _RESERVED_NODE_ADDRESSES, f"{hosts} nodes and clients, and 4 reserved addresses"),
         "podRange": (len(lab.nodes) << 32 - prefix, f"{len(lab.nodes)} nodes of a /{prefix} each"),
         "serviceRange": (max(addressed + 4, 16), f"{addressed} Services, and those of the API server and DNS"),
-        "proxyOnlyRange": (1 << 32 - _PROXY_ONLY_PREFIX, f"the proxies: at least a /{_PROXY_ONLY_PREFIX}"),
+        "proxyOnlyRange": (1 << 32 - _PROXY_ONLY_PREFIX, "the proxies"),
         "externalRange": (4, "a public address"),
     }
     for field, (count, reason) in wanted.items():
