@@ -251,6 +251,8 @@ _IGNORED: dict[str, dict[int, bytes | None]] = {
     # The kernel repeats the minimum of a range as its maximum.
     "nat": {4: None, 6: None, 7: None},
 }
+# nft swaps the octets even of a one-octet protocol before it looks it up in an interval set.
+_ONE_OCTET = b"\0\0\0\1"
 # Attributes that hold attributes: of expressions cmp, bitwise and immediate, down to the verdict.
 _NESTS = {"cmp": {3}, "bitwise": {4, 5}, "immediate": {2}}
 
@@ -266,6 +268,8 @@ def canonical_rule(expressions: bytes, userdata: bytes = b"") -> bytes:
 def _canonical_expression(payload: bytes) -> bytes:
     fields = dict(walk(payload))
     name = text(fields[1])
+    if name == "byteorder" and dict(walk(fields[2])).get(4) == _ONE_OCTET:
+        return b""
     ignored, nests = _IGNORED.get(name, {}), _NESTS.get(name, set())
     parts = [string(0, name)]
     for kind, value in sorted(walk(fields.get(2, b""))):

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from nslab.nft import elements, expressions
 from nslab.nft import text as nft_text
 from nslab.nft.attributes import attribute, comment, nested, spans, string, u32, u64, userdata
-from nslab.nft.datatypes import Datatype
+from nslab.nft.datatypes import MARK, Datatype
 from nslab.nft.elements import ELEMENTS, LISTED_SET, LISTED_TABLE
 from nslab.nft.objects import Chain, Key, MapValue, ObservedRule, Rule, Set
 from nslab.nft.operations import (
@@ -172,6 +172,8 @@ def set_shape(item: Set) -> tuple[int, int, int, int, str]:
 
 
 def _set(table: str, item: Set) -> bytes:
+    if item.interval and any(datatype is MARK for datatype in item.key_type):
+        raise ValueError(f"set {item.name}: marks are in host order and have no intervals")
     parts = [
         string(1, table), string(2, item.name), u32(3, set_flags(item)),
         u32(4, type_number(item.key_type)), u32(5, type_size(item.key_type)),

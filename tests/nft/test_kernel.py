@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -217,6 +219,43 @@ def big_table(count: int, *, fault: bool = False) -> Table:
     addresses = {(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",): (number,) for number in range(count)}
     rules = (Rule((s.jump("nowhere"),)),) if fault else ()
     return Table("ip", "big", (Chain("c", rules),), (Set("m", (IPV4_ADDR,), addresses, (MARK,)),), "nslab:big")
+
+
+def test_the_first_of_very_many_errors_is_told(kernel: NftSocket) -> None:
+    rules = tuple(Rule((s.Compare(s.META_MARK, number), s.jump("nowhere"))) for number in range(5000))
+    transaction = difference(Table("ip", "t", (Chain("c", rules),)), None)
+    assert transaction is not None
+    with pytest.raises(NftError) as caught:
+        kernel.apply(transaction)
+    assert caught.value.operation == "add rule ip t c meta mark 0 jump nowhere"
+
+
+def test_without_privilege_the_whole_transaction_is_refused() -> None:
+    program = """
+from nslab.linux.nftables import NftError, NftSocket
+from nslab.nft.objects import Table
+from nslab.nft.transaction import difference
+try:
+    NftSocket().apply(difference(Table("ip", "t"), None))
+except NftError as error:
+    print(error.errno, error.operation)
+"""
+    command = ["unshare", "--user", sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{errno.EPERM} the transaction on table ip t\n"
+
+
+def test_rules_that_never_stand_still_are_not_observed(kernel: NftSocket) -> None:
+    """Another writer, in the same netns, adds a table after every single answer."""
+
+    class Meddled(NftSocket):
+        def generation(self) -> int:
+            nft("add", "table", "ip", f"t{super().generation()}")
+            return super().generation()
+
+    with Meddled() as socket, pytest.raises(NftError) as caught:
+        socket.tables("nslab:")
+    assert caught.value.errno == errno.EBUSY
 
 
 def test_a_transaction_larger_than_the_socket_buffer(kernel: NftSocket) -> None:
