@@ -46,16 +46,11 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
         lab, objects, nodes, {pod.key: pod for pod in pods},
         {services.key(item): services.build(item, grants, endpoints.of) for item in service_objects}, clients,
         Leases(
-            node_ips={node.name: node.ip for node in nodes.values()},
-            pod_ranges={node.name: node.pod_range for node in nodes.values()},
-            pod_nodes={f"{pod.key}#{pod.digest}": place for pod, place in zip(pending, places, strict=True)},
-            pod_ips=_texts(pod_ips),
-            cluster_ips=_texts(grants.cluster_ips),
-            node_ports=dict(grants.node_ports),
-            load_balancer_ips=_texts(grants.load_balancer_ips),
-            client_ips={client.name: client.ip for client in clients.values()},
-            service_numbers=dict(grants.numbers),
-            cursors=cursors,
+            {node.name: node.ip for node in nodes.values()},
+            {node.name: node.pod_range for node in nodes.values()},
+            {f"{pod.key}#{pod.digest}": place for pod, place in zip(pending, places, strict=True)},
+            _texts(pod_ips), _texts(grants.cluster_ips), dict(grants.node_ports), _texts(grants.load_balancer_ips),
+            {client.name: client.ip for client in clients.values()}, dict(grants.numbers), cursors,
         ),
         manifest.warnings + warnings,
     )
@@ -108,8 +103,7 @@ def _pods(
     inferred: Mapping[int, Sequence[_Target]], ready: Mapping[str, bool], leases: Leases, cursors: dict[str, str],
 ) -> tuple[list[Pod], dict[str, int]]:
     """The Pods in order, and the address of each that has its own, by Pod key + "#" + uid."""
-    # A Pod never moves: on another node it is another Pod.
-    uids = [object_uid(f"{pod.digest}@{place}") for pod, place in zip(pending, places, strict=True)]
+    uids = [_uid(pod, nodes[place]) for pod, place in zip(pending, places, strict=True)]
     ips = _pod_ips(pending, places, uids, nodes, leases, cursors)
     values = containers.contents(manifest.objects)
     pods = [
@@ -117,6 +111,12 @@ def _pods(
         for position, (pod, place, uid) in enumerate(zip(pending, places, uids, strict=True))
     ]
     return pods, ips
+
+
+def _uid(pod: PendingPod, node: Node) -> str:
+    """A Pod never moves: on another node, or once its address can no longer be had there, it is another Pod."""
+    network = node.ip if pod.template.host_network else node.pod_range
+    return object_uid(f"{pod.digest}@{node.name} {network}")
 
 
 def _pod_ips(

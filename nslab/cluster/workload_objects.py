@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from nslab.api.objects import Body, Object
 from nslab.cluster.model import Cluster, Pod
 from nslab.cluster.naming import object_uid
+from nslab.cluster.workloads import HASH_LABEL, replica_set_name
 
 API_VERSIONS = {
     "Deployment": "apps/v1", "ReplicaSet": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1",
     "Job": "batch/v1", "ReplicationController": "v1",
 }
-HASH_LABEL = "pod-template-hash"
 
 
 def controller(pod: Pod) -> tuple[str, str]:
@@ -35,26 +35,25 @@ def workloads(cluster: Cluster, kind: str) -> Iterator[Body]:
 
 
 def replica_sets(cluster: Cluster) -> Iterator[Body]:
-    """The user's ReplicaSets and the one of each Deployment (that has Pods: its name has their template's hash)."""
+    """The user's ReplicaSets and the one of each Deployment."""
     yield from workloads(cluster, "ReplicaSet")
     owned = _owned(cluster)
     for item in cluster.objects:
-        pods = owned.get((item.namespace, item.kind, item.name), [])
-        if item.kind == "Deployment" and pods:
-            yield _replica_set(item, pods)
+        if item.kind == "Deployment":
+            yield _replica_set(item, owned.get((item.namespace, item.kind, item.name), []))
 
 
 def _replica_set(deployment: Object, pods: Sequence[Pod]) -> Body:
     spec = deployment.body["spec"]
-    revision = pods[0].labels[HASH_LABEL]
+    name, revision = replica_set_name(deployment)
     selector = spec.get("selector") or {}
     template = spec["template"]
     metadata = template.get("metadata") or {}
+    labels = {**(metadata.get("labels") or {}), HASH_LABEL: revision}
     return {
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
-            "name": f"{deployment.name}-{revision}", "namespace": deployment.namespace, "generation": 1,
-            "labels": dict(pods[0].labels),
+            "name": name, "namespace": deployment.namespace, "generation": 1, "labels": labels,
             "annotations": {"deployment.kubernetes.io/revision": "1"},
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "controller": True,
@@ -65,7 +64,7 @@ def _replica_set(deployment: Object, pods: Sequence[Pod]) -> Body:
         "spec": {
             "replicas": len(pods),
             "selector": {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), HASH_LABEL: revision}},
-            "template": {**template, "metadata": {**metadata, "labels": dict(pods[0].labels)}},
+            "template": {**template, "metadata": {**metadata, "labels": labels}},
         },
         "status": _status("ReplicaSet", pods),
     }

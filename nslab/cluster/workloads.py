@@ -18,6 +18,7 @@ from nslab.cluster.model import Container, Node
 
 # rand.SafeEncodeString of apimachinery: neither vowels nor digits that look like them, so no words.
 _SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+HASH_LABEL = "pod-template-hash"
 _KINDS = ("Pod", "Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job")
 
 
@@ -105,8 +106,8 @@ def replicas(item: Object) -> int:
 
 def replica_set_name(item: Object) -> tuple[str, str]:
     """The name of a Deployment's ReplicaSet, and the pod-template-hash in it."""
-    digest = safe_hash(Template(item, item.body["spec"]["template"]).digest, 10)
-    return f"{item.name}-{digest}", digest
+    revision = safe_hash(Template(item, item.body["spec"]["template"]).digest, 10)
+    return f"{item.name}-{revision}", revision
 
 
 def _replicas(item: Object) -> Iterator[PendingPod]:
@@ -115,8 +116,8 @@ def _replicas(item: Object) -> Iterator[PendingPod]:
     first = int((item.body["spec"].get("ordinals") or {}).get("start", 0))
     prefix, labels = item.name, template.labels
     if item.kind == "Deployment":
-        revision = safe_hash(template.digest, 10)
-        prefix, labels = f"{item.name}-{revision}", {**template.labels, "pod-template-hash": revision}
+        prefix, revision = replica_set_name(item)
+        labels = {**template.labels, HASH_LABEL: revision}
     elif item.kind == "Job":
         labels = {**template.labels, "batch.kubernetes.io/job-name": item.name, "job-name": item.name}
     for ordinal in range(replicas(item)):

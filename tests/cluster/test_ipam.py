@@ -121,10 +121,13 @@ def test_pod_ranges_that_do_not_fit_are_refused(nodes: tuple[NodeSpec, ...], mes
     assert caught.value.where
 
 
-def test_a_pod_range_of_another_size_is_not_kept() -> None:
-    before = a_cluster(lab=a_lab(1))
-    after = a_cluster(lab=a_lab(1, max_pods=32), leases=before.leases)
+def test_a_pod_range_of_another_size_is_not_kept_and_its_pods_are_replaced() -> None:
+    objects = a_pod("own"), a_pod("shared", hostNetwork=True)
+    before = a_cluster(*objects, lab=a_lab(1))
+    after = a_cluster(*objects, lab=a_lab(1, max_pods=32), leases=before.leases)
     assert after.nodes["node-1"].pod_range == "10.8.0.0/26"
+    assert after.pods["default/own"].uid != before.pods["default/own"].uid
+    assert after.pods["default/shared"] == before.pods["default/shared"]
 
 
 def test_pods_begin_after_the_gateway_and_a_replaced_one_gets_a_new_address() -> None:

@@ -52,6 +52,12 @@ def test_a_running_pod() -> None:
     assert status["containerStatuses"][0]["state"] == {"running": {"startedAt": TIME}}
 
 
+def test_a_deployment_scaled_to_nothing_keeps_its_replica_set() -> None:
+    running, none = (a_cluster(a_deployment("web", replicas)) for replicas in (1, 0))
+    assert one(none, "ReplicaSet")["metadata"] == one(running, "ReplicaSet")["metadata"]
+    assert one(none, "ReplicaSet")["spec"]["replicas"] == 0
+
+
 def test_a_bare_pod_has_no_owner_and_a_sidecar_a_status_of_its_own() -> None:
     sidecar = a_container(81, name="sidecar", restartPolicy="Always")
     cluster = a_cluster(a_pod("web", initContainers=[a_container(name="once"), sidecar]))
