@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from nslab.api.objects import Body, Object
 from nslab.cluster.model import Cluster, Pod
 from nslab.cluster.naming import object_uid
-from nslab.cluster.workloads import HASH_LABEL, replica_set_name
+from nslab.cluster.workloads import HASH_LABEL, Template, replica_set_name
 
 API_VERSIONS = {
     "Deployment": "apps/v1", "ReplicaSet": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1",
@@ -45,7 +45,7 @@ def replica_sets(cluster: Cluster) -> Iterator[Body]:
 
 def _replica_set(deployment: Object, pods: Sequence[Pod]) -> Body:
     spec = deployment.body["spec"]
-    name, revision = replica_set_name(deployment)
+    name, revision = replica_set_name(Template(deployment, spec["template"]))
     selector = spec.get("selector") or {}
     template = spec["template"]
     metadata = template.get("metadata") or {}

@@ -104,10 +104,10 @@ def replicas(item: Object) -> int:
     return int(spec.get("replicas", 1))
 
 
-def replica_set_name(item: Object) -> tuple[str, str]:
-    """The name of a Deployment's ReplicaSet, and the pod-template-hash in it."""
-    revision = safe_hash(Template(item, item.body["spec"]["template"]).digest, 10)
-    return f"{item.name}-{revision}", revision
+def replica_set_name(template: Template) -> tuple[str, str]:
+    """The name of the ReplicaSet of a Deployment's template, and the pod-template-hash in it."""
+    revision = safe_hash(template.digest, 10)
+    return f"{template.owner.name}-{revision}", revision
 
 
 def _replicas(item: Object) -> Iterator[PendingPod]:
@@ -116,7 +116,7 @@ def _replicas(item: Object) -> Iterator[PendingPod]:
     first = int((item.body["spec"].get("ordinals") or {}).get("start", 0))
     prefix, labels = item.name, template.labels
     if item.kind == "Deployment":
-        prefix, revision = replica_set_name(item)
+        prefix, revision = replica_set_name(template)
         labels = {**template.labels, HASH_LABEL: revision}
     elif item.kind == "Job":
         labels = {**template.labels, "batch.kubernetes.io/job-name": item.name, "job-name": item.name}
