@@ -15,7 +15,7 @@ from nslab.nft import dump, elements, wire
 from nslab.nft.attributes import number, parse, string, text
 from nslab.nft.elements import ELEMENTS, LISTED_SET, LISTED_TABLE, RepeatedElementError
 from nslab.nft.objects import Chain, Key, MapValue, ObservedRule, Set, Table
-from nslab.nft.operations import AddTable, DeleteChain, DeleteTable
+from nslab.nft.operations import AddTable, DeleteChain, DeleteElements, DeleteSet, DeleteTable
 from nslab.nft.transaction import Transaction
 from nslab.nft.wire import Message
 
@@ -74,16 +74,18 @@ class NftSocket:
     def apply(self, transaction: Transaction) -> None:
         """Carry out all of the transaction or nothing. Raises NftError that names the first refused operation.
 
-        One exception to "nothing": where the socket's buffer cannot be made large enough (it can by a process that
-        is privileged in the initial user namespace; for all others net.core.wmem_max is the limit), a larger
-        transaction is sent in parts. A refused part then leaves those before it in place, unless the transaction
-        creates its table, which is deleted again.
+        Two exceptions to "nothing". Chains at the transaction's end that the kernel calls busy after elements were
+        deleted are deleted in a transaction of their own, which may be refused too. And where the socket's buffer
+        cannot be made large enough (a process privileged in the initial user namespace can; for all others twice
+        net.core.wmem_max is the limit), a larger transaction is sent in parts. A refused part then leaves those
+        before it in place, unless the transaction creates its table, which is deleted again.
         """
         try:
             self._apply(transaction)
         except NftError as error:
             rest, chains = _without_last_chains(transaction)
-            if error.errno != errno.EBUSY or not rest or not chains:
+            frees = any(isinstance(operation, DeleteElements | DeleteSet) for operation in rest.operations)
+            if error.errno != errno.EBUSY or not frees or not chains:
                 raise
             # Before Linux 6.2 an element deleted earlier in the same transaction may still hold its chain.
             self._apply(rest)

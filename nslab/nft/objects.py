@@ -22,7 +22,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRule:
-    """A rule as the kernel holds it: `canonical` is `wire.canonical_rule` of its dump, `handle` its number."""
+    """A rule as the kernel holds it: `canonical` is `expressions.canonical_rule` of its dump, `handle` its number."""
 
     canonical: bytes
     handle: int

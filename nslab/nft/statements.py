@@ -1,7 +1,7 @@
 """What a rule is made of: matches, map look-ups and verdicts, each with its nft(8) text.
 
 A rule is a tuple of statements, evaluated from left to right; the first match that fails ends the rule.
-`wire.encode_rule` turns the same statements into netlink expressions.
+`expressions.encode_rule` turns the same statements into netlink expressions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nslab.nft.datatypes import Datatype
 class Selector:
     """Something that can be read from a packet, its connection or a random source, into a register.
 
-    `text` is its nft(8) name; `kind` and `arguments` say which kernel expression loads it (see `wire`):
+    `text` is its nft(8) name; `kind` and `arguments` say which kernel expression loads it (see `expressions`):
     payload(base, offset, length), meta(key), ct(key, direction), fib(result, flags), numgen(modulus).
     """
 

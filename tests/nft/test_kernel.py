@@ -15,8 +15,9 @@ from nslab.linux.nftables import NftError, NftSocket
 from nslab.nft import statements as s
 from nslab.nft.datatypes import INET_SERVICE, IPV4_ADDR, MARK, VERDICT
 from nslab.nft.objects import Chain, Hook, Rule, Set, Table
+from nslab.nft.operations import AddChain, DeleteChain, DeleteElements
 from nslab.nft.text import rule_text, table_text
-from nslab.nft.transaction import difference
+from nslab.nft.transaction import Transaction, difference
 from tests.nft.vocabulary import SETS, TABLE
 
 
@@ -230,11 +231,24 @@ def test_the_first_of_very_many_errors_is_told(kernel: NftSocket) -> None:
     assert caught.value.operation == "add rule ip t c meta mark 0 jump nowhere"
 
 
+def test_a_busy_chain_is_named_and_deleted_apart_only_where_that_may_help(kernel: NftSocket) -> None:
+    item = Set("m", (MARK,), {(1,): s.DROP}, (VERDICT,))
+    table = Table("ip", "t", (Chain("busy"), Chain("c", (Rule((s.jump("busy"),)),))), (item,), "nslab:x")
+    reach(kernel, table)
+    busy = DeleteChain("busy")
+    with pytest.raises(NftError, match="delete chain ip t busy"):
+        kernel.apply(Transaction("ip", "t", (AddChain(Chain("new")), busy)))
+    assert difference(table, observed(kernel, table)) is None
+    with pytest.raises(NftError, match="delete chain ip t busy"):
+        kernel.apply(Transaction("ip", "t", (DeleteElements(item, ((1,),)), busy)))
+    assert observed(kernel, table).sets[0].elements == {}
+
+
 def test_without_privilege_the_whole_transaction_is_refused() -> None:
     program = """
 from nslab.linux.nftables import NftError, NftSocket
 from nslab.nft.objects import Table
-from nslab.nft.transaction import difference
+from nslab.nft.transaction import Transaction, difference
 try:
     NftSocket().apply(difference(Table("ip", "t"), None))
 except NftError as error:
@@ -258,11 +272,21 @@ def test_rules_that_never_stand_still_are_not_observed(kernel: NftSocket) -> Non
     assert caught.value.errno == errno.EBUSY
 
 
-def test_a_transaction_larger_than_the_socket_buffer(kernel: NftSocket) -> None:
-    """Here, without privilege in the initial user namespace, it goes in parts; a refused part takes all with it."""
-    with pytest.raises(NftError, match="jump nowhere"):
-        reach(kernel, big_table(30_000, fault=True))
-    assert nft("list", "tables") == ""
+class NarrowSocket(NftSocket):
+    """As on a machine with a small net.core.wmem_max, for a process that may not exceed it."""
+
+    def _reserve(self, size: int) -> int:
+        return 100_000
+
+
+@pytest.mark.parametrize("make", [NftSocket, NarrowSocket])
+def test_a_large_transaction_in_one_part_or_many(kernel: NftSocket, make: type[NftSocket]) -> None:
     want = big_table(30_000)
-    reach(kernel, want)
-    assert difference(want, observed(kernel, want)) is None
+    with make() as socket:
+        with pytest.raises(NftError, match="jump nowhere"):
+            reach(socket, big_table(30_000, fault=True))
+        assert nft("list", "tables") == ""
+        before = socket.generation()
+        reach(socket, want)
+        assert (socket.generation() > before + 1) == (make is NarrowSocket)
+        assert difference(want, observed(socket, want)) is None
