@@ -77,7 +77,8 @@ def read_flows(file: str, text: str, cluster: Cluster) -> list[Asked]:
                 found.add(("id",), "the id is given twice")
             seen.add(name)
             flows += decode(cluster, {**entry, "id": name}, found)
-            faults += [f"{document.place.at((*path, *at))}: flow {name}: {message}" for at, message in found.found]
+            for at, message in found.found:
+                faults.append(f"{document.place.at((*path, *at), key=True)}: flow {name}: {message}")
     if not flows and not faults:
         faults.append(f"{file}:1:1: there are no flows in it")
     if faults:
@@ -168,7 +169,7 @@ def _http(body: Body, faults: Faults) -> HttpRequest | None:
     insecure = inner.value(asked, "insecure", bool, "true or false", False)
     if texts["path"] and not texts["path"].startswith("/"):
         inner.add(("path",), "path: must begin with /")
-    faults.found += [(("http", *path), f"http.{message}") for path, message in inner.found]
+    faults.found += [(("http", *path), f"http: {message}") for path, message in inner.found]
     return HttpRequest(
         texts["method"] or "GET", texts["path"], texts["host"],
         tuple((name, str(value)) for name, value in headers.items()), texts["sni"], insecure, texts["body"],

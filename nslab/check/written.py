@@ -90,6 +90,7 @@ def _expect(cluster: Cluster, value: Any, faults: Faults) -> _Wanted:
     verdict = inner.value(body, "verdict", str, "a string", "open")
     if verdict not in _VERDICTS:
         inner.add(("verdict",), f"{verdict!r} is none of {', '.join(_VERDICTS)}")
+        verdict = "open"
     status = inner.value(body, "status", int, "an HTTP status")
     if len(body) > 1 and verdict != "open" and "verdict" in body:
         inner.add(("verdict",), f"{verdict} goes with no other field: nobody answers")

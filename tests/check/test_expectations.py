@@ -150,7 +150,7 @@ def test_source_range_ignored_fails() -> None:
 def test_lost_attempt_fails() -> None:
     turns = iter(range(100000))
     report = check(SHOP, lambda flow, attempt: Attempt("timeout") if next(turns) % 3 == 0 else None)
-    assert any(each.why == "expected open, but nothing came back in 1 of 2 attempts" for each in report.failed)
+    assert any(each.why == "expected open, but nothing came back in 2 of 4 attempts" for each in report.failed)
 
 
 def test_terminating_endpoints_serve_when_none_is_ready() -> None:
