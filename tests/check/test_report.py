@@ -74,7 +74,8 @@ def test_junit() -> None:
 
 def test_junit_is_well_formed_whatever_the_names() -> None:
     names = [
-        "\x00\x08\x0b\x1f", "\ud800 lone surrogate", "]]>", "<a b='c'>", "&amp;", "\ufffe\uffff", "日本 \U0001f600", "",
+        "\x00\x08\x0b\x1f", "\ud800 lone surrogate", "]]>", "<a b='c'>", "&amp;", "\ufffe\uffff",
+        "日本 \U0001f600", "",
     ]
     report = Report("]]>", tuple(check(name, name, name) for name in names), 0.0, 0)
     root = ElementTree.fromstring(junit(report).encode("utf-8"))
