@@ -251,13 +251,11 @@ class Application:
     def _add_link(self, inside: _Netns, operation: AddLink) -> None:
         link, peer = operation.link, operation.peer
         if self._exists(inside, link):
-            inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
+            self._finish(inside, link, operation)
             return
         if peer is None or link.peer is None:
             inside.queue(rtnetlink.create_bridge(link), operation)
-            if self._ipv6:
-                inside.queue(rtnetlink.quiet_bridge(link), operation)
-            inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
+            self._finish(inside, link, operation)
             return
         beyond = self._inside(link.peer[0], operation)
         if beyond.connection is not inside.connection and self._exists(beyond, peer):
@@ -267,8 +265,12 @@ class Application:
         fd = inside.keep_open(netns.opened(beyond.name))
         group = rtnetlink.pair_number(inside.name, link.name)
         inside.queue(rtnetlink.create_veth(link, peer, fd, group, master), operation)
-        inside.queue(rtnetlink.finish_link(link, self._ipv6), operation)
-        beyond.queue(rtnetlink.finish_link(peer, self._ipv6), operation)
+        self._finish(inside, link, operation)
+        self._finish(beyond, peer, operation)
+
+    def _finish(self, inside: _Netns, link: Link, operation: Operation) -> None:
+        for message in rtnetlink.finish_link(link, self._ipv6):
+            inside.queue(message, operation)
 
     def _exists(self, inside: _Netns, link: Link) -> bool:
         """Whether the link is there already and the lab's. Raises OwnershipError where it is somebody else's."""

@@ -124,7 +124,7 @@ _PROBES = (
         "nft numgen", _nft_rule(nft.SetMark("meta", nft.numgen_random(2))), "choosing a Service's endpoint",
         "modprobe nft_numgen",
     ),
-    _Probe("nft fib", _nft_rule(nft.FibLocal("daddr")), "NodePorts on all of a node's addresses", "modprobe nft_fib_ipv4"),
+    _Probe("nft fib", _nft_rule(nft.FibLocal("daddr")), "NodePorts on every address", "modprobe nft_fib_ipv4"),
     _Probe("nft ct mark", _nft_rule(nft.SetMark("ct", nft.META_MARK)), "marks of connections", "modprobe nft_ct"),
     _Probe("nft reject", _nft_rule(nft.Reject()), "Services without endpoints", "modprobe nft_reject_ipv4"),
     _Probe(

@@ -125,23 +125,19 @@ def create_bridge(link: Link) -> bytes:
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _NO_LINK + _sized(link, 0) + _BRIDGE_INFO)
 
 
-def quiet_bridge(link: Link) -> bytes:
-    """Before it comes up: unlike a veth, a bridge has a carrier, and its IPv6 address, within the same request."""
-    return message(RTM_NEWLINK, 0, _NO_LINK + attribute_string(IFLA_IFNAME, link.name) + _NO_IPV6_ADDRESS)
-
-
-def finish_link(link: Link, ipv6: bool) -> bytes:
+def finish_link(link: Link, ipv6: bool) -> list[bytes]:
     """Stamp a link just created, and bring it up. `ipv6` says whether this kernel knows IPv6."""
-    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + attribute_string(IFLA_IFNAME, link.name)
-    body += attribute_string(IFLA_IFALIAS, link.alias)
+    name = attribute_string(IFLA_IFNAME, link.name)
+    # In a request of its own: within one, the kernel brings the link up, and gives it an address, before it looks
+    # at how the address is to be made.
+    quiet = [message(RTM_NEWLINK, 0, _NO_LINK + name + _NO_IPV6_ADDRESS)]
+    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + name + attribute_string(IFLA_IFALIAS, link.alias)
     if link.kind == "bridge":
         # Said of an existing bridge, the mtu is the administrator's and no longer follows its ports'.
         body += attribute_u32(IFLA_MTU, link.mtu)
-    if ipv6 and link.mtu >= IPV6_MINIMUM_MTU:
-        body += _NO_IPV6_ADDRESS
     if link.hairpin:
         body += _PORT_INFO[True]
-    return message(RTM_NEWLINK, 0, body)
+    return [*(quiet if ipv6 and link.mtu >= IPV6_MINIMUM_MTU else []), message(RTM_NEWLINK, 0, body)]
 
 
 def set_link(link: Link, master: int) -> bytes:

@@ -31,9 +31,15 @@ LINKS = {"forwarding": 1, "proxy_arp": 3, "send_redirects": 6, "rp_filter": 8, "
 
 def known(name: str) -> bool:
     """Whether an observed state has the sysctl."""
+    return name == FORWARDING or name in ROUTERS or bool(link_of(name))
+
+
+def link_of(name: str) -> str:
+    """The link that a sysctl of LINKS belongs to; empty for any other sysctl."""
     parts = name.split("/")
-    of_a_link = len(parts) == 4 and parts[:2] == ["ipv4", "conf"] and parts[3] in LINKS
-    return name == FORWARDING or name in ROUTERS or of_a_link
+    if len(parts) == 4 and parts[:2] == ["ipv4", "conf"] and parts[2] not in ("all", "default") and parts[3] in LINKS:
+        return parts[2]
+    return ""
 
 
 def of_link(link: str, configuration: bytes) -> dict[str, str]:
