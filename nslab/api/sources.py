@@ -29,6 +29,7 @@ def sources(paths: Iterable[str], stdin: TextIO | None, findings: Findings) -> I
             findings.opened("-")
             yield Source("-", stdin.read() if stdin else "", Path())
             continue
+        findings.opened(str(Path(path)))
         for file in _files(Path(path), findings):
             findings.opened(str(file))
             text = _text(file, findings)

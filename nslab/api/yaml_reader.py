@@ -117,8 +117,8 @@ def _document(text: Text) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.line + text.text.count("\n", 0, error.position) + 1
         column = error.position - text.text.rfind("\n", 0, error.position)
-        character = f"U+{ord(error.character):04X}" if isinstance(error.character, str) else f"{error.character!r}"
-        document.faults.append((f"{text.file}:{line}:{column}", f"the character {character} is not allowed in YAML"))
+        code = ord(error.character) if isinstance(error.character, str) else error.character
+        document.faults.append((f"{text.file}:{line}:{column}", f"the character U+{code:04X} is not allowed in YAML"))
         return document
     if node is not None:
         document.place.start = text.position(node.start_mark)
@@ -277,7 +277,7 @@ class _Conversion:
             return node.value
         if node.tag == f"{_TAG}binary":
             try:
-                return b64decode(node.value, validate=False).decode("utf-8", "replace")
+                return b64decode("".join(node.value.split()), validate=True).decode("utf-8", "replace")
             except ValueError:
                 self.fault(node, "is not base64")
                 return None

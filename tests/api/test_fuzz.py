@@ -51,12 +51,12 @@ def judge(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "lab.yaml")
         file.write_text(text)
+        faults = []
         try:
             decode([str(file)], ignore_unknown=True)
         except ManifestError as error:
-            assert error.faults
-            for fault in error.faults:
-                assert PLACE.fullmatch(fault), fault
+            faults = error.faults or ["an error without a fault"]
+        assert [fault for fault in faults if not PLACE.fullmatch(fault)] == []
 
 
 def test_the_file_that_is_mutated_is_right(tmp_path: Path) -> None:
