@@ -82,7 +82,8 @@ class StandbyAgent:
 
     def become(self, lab: str) -> bool:
         """Make it the lab's agent. False when another process holds the lab."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(f"{lab}\n".encode())
         self.process.stdin.close()
         line = self.process.stdout.readline()
@@ -96,7 +97,8 @@ class StandbyAgent:
 
     def dismiss(self) -> None:
         """End it; there is no lab to run."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
@@ -234,7 +236,7 @@ def pick(lab: str | None) -> str:
     if not known:
         raise NotFoundError("no lab is up", hint="`nslab up topology.yaml` builds one")
     if len(known) > 1:
-        raise UsageError(f"several labs are up: {', '.join(known)}", hint="say which one with --lab NAME or NSLAB_LAB")
+        raise UsageError(f"several labs are up: {', '.join(known)}", hint="name one with --lab NAME or NSLAB_LAB")
     return known[0]
 
 

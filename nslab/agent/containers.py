@@ -88,8 +88,8 @@ class Containers:
         self._stop([known for key, known in self.processes.items() if key not in self.wanted])
         self.tick()
 
-    def tick(self) -> float | None:
-        """Start what should run and does not. Returns the seconds until the next start is due, or None."""
+    def tick(self) -> float:
+        """Start what should run and does not. Returns the seconds until the next start is due."""
         now = time.monotonic()
         changed = False
         due: list[float] = []
@@ -103,7 +103,8 @@ class Containers:
                 changed = True
                 known.pid = 0
                 known.restarts += 1
-                known.backoff = BACKOFF_FIRST if now - known.started > STEADY else min(known.backoff * 2, BACKOFF_LIMIT)
+                steady = now - known.started > STEADY
+                known.backoff = BACKOFF_FIRST if steady else min(known.backoff * 2, BACKOFF_LIMIT)
                 known.next_start = now + known.backoff
             if known.next_start > now:
                 due.append(known.next_start - now)
@@ -112,7 +113,7 @@ class Containers:
             changed = True
         if changed:
             self._save()
-        return min(due, default=None)
+        return min(due, default=float("inf"))
 
     def pids(self) -> dict[int, Process]:
         """The running processes by pid."""

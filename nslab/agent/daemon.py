@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ log = logging.getLogger("nslab.agent")
 Json = dict[str, Any]
 REQUEST_TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
+IDLE_TIMEOUT = 5.0
+"""Seconds after which an agent without a lab ends: its `up` was killed, or its objects could not be placed."""
 
 
 @dataclass(slots=True)
@@ -54,11 +57,12 @@ class Agent:
         self.network = Network(RealKernel(), lab)
         self.responder = Responder(self.paths)
         self.containers = containers.Containers(self.paths)
-        self.readiness = Readiness()
+        self.readiness = Readiness(self.containers.restart)
         self.state: State | None = None
         self.cluster: Cluster | None = None
         self.waiters: list[Waiter] = []
         self.stopping = False
+        self.idle_since = time.monotonic()
         self.selector = selectors.DefaultSelector()
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
             "up": self._up, "status": self._status, "stop": self._stop,
@@ -74,6 +78,7 @@ class Agent:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(wake, selectors.EVENT_READ)
+        self.selector.register(self.readiness.fileno(), selectors.EVENT_READ)
         self._resume()
         while not self.stopping:
             for key, _ in self.selector.select(self._tick()):
@@ -89,7 +94,7 @@ class Agent:
         except errors.NotFoundError:
             return
         try:
-            cluster = allocate(self.state.manifest, self.state.leases, self.readiness.ready)
+            cluster = allocate(self.state.manifest, self.state.leases)
             self.network.converge(cluster)
             self._run(cluster)
         except errors.NslabError as error:
@@ -135,14 +140,13 @@ class Agent:
             now = time.monotonic()
             if done == total or now - last_sent > 0.05:
                 last_sent = now
-                try:
+                with suppress(OSError):  # a client that was killed: the lab is built all the same
                     messages.send(connection, {"progress": [phase, done, total]})
-                except OSError:  # the client was killed: the lab is built all the same
-                    pass
 
         manifest = store.decode_manifest(request["manifest"])
         former, former_cluster = self.state, self.cluster
         cluster = allocate(manifest, former.leases if former else Leases(), self.readiness.ready)
+        cluster = with_readiness(cluster, self.readiness.replaced(cluster))
         self.network.plan(cluster)  # what is not ours is refused before anything is written
         now = time.time()
         self.state = State(manifest, cluster.leases, former.created if former else now, now)
@@ -195,23 +199,27 @@ class Agent:
     def _not_ready(self) -> list[str]:
         if self.cluster is None:
             return []
-        return [key for key in self.cluster.pods if not self.readiness.ready.get(key, True)]
+        return [key for key, pod in self.cluster.pods.items() if not pod.ready]
 
     def _tick(self) -> float:
         """What time brings. Returns the seconds until it is due again."""
         self.responder.tick(self.cluster)
-        due = self.containers.tick()
-        probe_due = self.readiness.tick(self.containers.restart)
-        if self.cluster is not None and self.readiness.take_changes():
-            self.cluster = with_readiness(self.cluster, self.readiness.ready)
-            try:
-                self.network.follow(self.cluster)
-            except errors.KernelError as error:
-                log.error("following readiness: %s", error)
+        due = [1.0, self.containers.tick(), self.readiness.tick()]
+        if self.readiness.changed and self.cluster is not None:
+            self._follow_readiness(self.cluster)
+        elif self.state is None and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
+            self.stopping = True
         self._release_waiters()
-        times = [1.0, *(t for t in (due, probe_due) if t is not None)]
-        times += [max(0.0, waiter.deadline - time.monotonic()) for waiter in self.waiters]
-        return min(times)
+        due += [max(0.0, waiter.deadline - time.monotonic()) for waiter in self.waiters]
+        return min(due)
+
+    def _follow_readiness(self, cluster: Cluster) -> None:
+        self.readiness.changed = False
+        self.cluster = with_readiness(cluster, self.readiness.ready)
+        try:
+            self.network.follow(self.cluster)
+        except errors.KernelError as error:
+            log.error("following a change of readiness: %s", error)
 
     def _release_waiters(self) -> None:
         if not self.waiters:

@@ -36,16 +36,18 @@ class Responder:
                 self.client = ResponderClient(socket_path)
             except OSError as error:
                 raise NslabError(f"the responder does not start: {error}", hint=f"its log: {log_path}") from error
-        self.pid = int(self.client.stats()["pid"])
+        self.pid = self.client.pid
 
     def set(self, wanted: Iterable[Listener]) -> None:
         """Make it listen on exactly these sockets. Raises NslabError naming those that cannot be had."""
         self.start()
         assert self.client is not None
-        failed = self.client.set(list(wanted))
+        failed = self.client.set(wanted).failed
         if failed:
+            first, reason = failed[0]
             raise NslabError(
-                f"the responder cannot listen on {len(failed)} sockets, first: {failed[0]}",
+                f"the responder cannot listen on {len(failed)} ports, first {first.port}/{first.protocol} in "
+                f"netns {first.netns}: {reason}",
                 hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
             )
 

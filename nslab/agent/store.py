@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,8 @@ def labs() -> list[str]:
 def remove(lab: str) -> None:
     """Remove the lab's state, and the root of all states when it was the last one. What is gone already is fine."""
     shutil.rmtree(Paths(lab).root, ignore_errors=True)
-    try:
+    with suppress(OSError):  # other labs live there, or it is gone
         os.rmdir(STATE_ROOT)
-    except OSError:  # other labs live there, or it is gone
-        pass
 
 
 def encode_manifest(manifest: Manifest) -> Json:

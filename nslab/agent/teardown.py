@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from nslab.agent import store
 from nslab.agent.containers import Containers
@@ -38,10 +39,8 @@ def teardown(lab: str, progress: Progress | None = None) -> bool:
 
 def _end_processes(paths: Paths) -> None:
     Containers(paths).stop()
-    try:
+    with suppress(OSError):  # it is gone already
         ResponderClient(str(paths.responder_socket)).stop()
-    except OSError:  # it is gone already
-        pass
 
 
 def collect() -> list[str]:

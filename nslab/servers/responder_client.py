@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -57,6 +59,17 @@ class ResponderClient:
     def stats(self) -> dict[str, int]:
         """sockets, connections, answered, exhausted (closed for want of file descriptors) and rss in bytes."""
         return self._ask({"stats": True})
+
+    @property
+    def pid(self) -> int:
+        """The process at the other end (SO_PEERCRED of unix(7))."""
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid: int = struct.unpack("3i", credentials)[0]
+        return pid
+
+    def connected(self) -> bool:
+        """Whether the process is still there: it says nothing unasked, so what can be read is its end."""
+        return not select.select([self._socket], [], [], 0)[0]
 
     def stop(self) -> None:
         """End the process. Returns when its control socket is gone."""
