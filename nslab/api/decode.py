@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os.path import exists, isdir
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -57,7 +58,7 @@ def _default_name(paths: Sequence[str]) -> str:
     if not paths or paths[0] == "-":
         return "lab"
     path = Path(paths[0]).resolve()
-    return lab_name(path.name if path.is_dir() else path.stem)
+    return lab_name(path.name if isdir(path) else path.stem)
 
 
 @dataclass
@@ -70,6 +71,7 @@ class _Reading:
     entries: list[Entry] = field(default_factory=list)
     labs: list[Entry] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    seen: set[Path] = field(default_factory=set)
     done: int = 0
     known: int = 0
 
@@ -86,15 +88,19 @@ class _Reading:
             if not isinstance(name, str):
                 continue
             path = source.folder / name
-            if not path.exists():
+            if not exists(path):
                 self.findings.fault(lab, ("spec", "manifests", index), f'there is no file or folder "{path}"')
                 continue
             for text in sources([str(path)], None, self.findings):
                 self.read_source(text)
 
     def read_source(self, source: Source) -> None:
+        """One text; a file that several paths lead to is read once."""
+        path = Path(source.file).resolve()
+        if source.file != "-" and path in self.seen:
+            return
+        self.seen.add(path)
         self.known += len(source.text)
-        before = len(self.entries)
         for number, document in enumerate(read(source.file, source.text)):
             for where, message in document.faults:
                 self.findings.fault_at(where, f"YAML: {message}")
@@ -104,7 +110,7 @@ class _Reading:
             if self.progress and number % 200 == 0:
                 self.progress(self.done, self.known)
         self.done = self.known
-        if self.progress and len(self.entries) > before:
+        if self.progress:
             self.progress(self.done, self.known)
 
     def read_value(self, value: Any, place: Place) -> None:
@@ -120,8 +126,9 @@ class _Reading:
         if not isinstance(api_version, str) or not isinstance(name, str):
             self.findings.fault_at(place.start, "document: apiVersion and kind must be strings")
             return
-        if name.endswith("List") and isinstance(value.get("items"), list):
-            for index, item in enumerate(value["items"]):
+        items = value.get("items", [] if name == "List" else None)
+        if name.endswith("List") and isinstance(items, list):
+            for index, item in enumerate(items):
                 self.read_value(item, place.inside(("items", index)))
             return
         kind = find(api_version, name)

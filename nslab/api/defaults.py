@@ -80,8 +80,9 @@ def _workload(kind: str, spec: Body) -> None:
     if kind not in ("DaemonSet", "Job"):
         spec.setdefault("replicas", 1)
     if kind == "Job":
+        if "parallelism" not in spec:
+            spec.setdefault("completions", 1)
         spec.setdefault("parallelism", 1)
-        spec.setdefault("completions", 1)
     if kind == "StatefulSet":
         spec.setdefault("podManagementPolicy", "OrderedReady")
     template = spec.get("template")

@@ -10,7 +10,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 
+_SCHEMAS = FilePath(__file__).parent / "schemas"
 _REF = "#/$defs/"
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 _ANNOTATIONS = frozenset(["description", "format", "x-kubernetes-group-version-kind"])
@@ -100,7 +100,7 @@ def _copied(part: Any) -> Any:
 
 
 def _own(name: str) -> Schema:
-    schema: Schema = json.loads(files("nslab.api").joinpath("schemas", name).read_text())
+    schema: Schema = json.loads((_SCHEMAS / name).read_text())
     return schema
 
 

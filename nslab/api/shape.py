@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,8 @@ def without(body: Any, path: Path) -> Path:
 
 def closest(name: str, names: Iterable[str]) -> str:
     """The one of `names` that `name` most likely means, in whatever case; empty if none is near."""
+    from difflib import get_close_matches
+
     folded = {candidate.lower(): candidate for candidate in names}
     close = get_close_matches(name.lower(), folded, 1, 0.6)
     return folded[close[0]] if close else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -27,7 +28,9 @@ def sources(paths: Iterable[str], stdin: TextIO | None, findings: Findings) -> I
     for path in paths:
         if path == "-":
             findings.opened("-")
-            yield Source("-", stdin.read() if stdin else "", Path())
+            text = _input(stdin, findings)
+            if text is not None:
+                yield Source("-", text, Path())
             continue
         findings.opened(str(Path(path)))
         for file in _files(Path(path), findings):
@@ -41,7 +44,7 @@ def _files(path: Path, findings: Findings) -> list[Path]:
     if path.name in _KUSTOMIZATIONS:
         findings.fault_at(f"{path}:1:1", "file: is a kustomization: `kubectl kustomize` renders it to objects")
         return []
-    if not path.is_dir():
+    if not isdir(path):
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     for file in found:
@@ -50,6 +53,14 @@ def _files(path: Path, findings: Findings) -> list[Path]:
     if not found:
         findings.fault_at(f"{path}:1:1", f"folder: has no {', '.join(f'*{suffix}' for suffix in _SUFFIXES)} file")
     return [file for file in found if file.name not in _KUSTOMIZATIONS]
+
+
+def _input(stdin: TextIO | None, findings: Findings) -> str | None:
+    try:
+        return stdin.read() if stdin else ""
+    except UnicodeDecodeError:
+        findings.fault_at("-:1:1", "standard input: is not UTF-8 text")
+        return None
 
 
 def _text(file: Path, findings: Findings) -> str | None:

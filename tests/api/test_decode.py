@@ -86,6 +86,28 @@ def test_manifests_are_relative_to_their_lab(tmp_path: Path) -> None:
     assert [thing.name for thing in manifest.objects] == ["web", "in-folder"]
 
 
+def test_standard_input_that_is_not_utf8() -> None:
+    with pytest.raises(ManifestError, match="-:1:1: standard input: is not UTF-8 text"):
+        decode(["-"], stdin=io.TextIOWrapper(io.BytesIO(b"a: caf\xe9"), encoding="utf-8"))
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB % "{manifests: [., web.yaml]}")
+    (tmp_path / "web.yaml").write_text(SERVICE % "web")
+    manifest = decode([str(tmp_path / "lab.yaml"), str(tmp_path / "web.yaml")])
+    assert [thing.name for thing in manifest.objects] == ["web"]
+
+
+def test_a_manifest_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB % f"{{manifests: [{'x' * 300}]}}")
+    assert "there is no file or folder" in faults(str(tmp_path / "lab.yaml"))[0]
+    assert "cannot be read" in faults("x" * 300)[0]
+
+
+def test_an_empty_list_holds_nothing() -> None:
+    assert read("apiVersion: v1\nkind: List\n").objects == ()
+
+
 def test_faults_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yaml"):
         (tmp_path / name).write_text("kind: X\n---\nno\n")

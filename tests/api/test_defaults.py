@@ -91,6 +91,10 @@ def test_a_stateful_set_and_a_job() -> None:
     assert stateful["spec"]["podManagementPolicy"] == "OrderedReady"
     job = body("apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {" + template % "Never" + "}")
     assert (job["spec"]["parallelism"], job["spec"]["completions"]) == (1, 1)
+    job = body(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {parallelism: 3, " + template % "Never" + "}"
+    )
+    assert "completions" not in job["spec"]
 
 
 def test_network_policy_types() -> None:

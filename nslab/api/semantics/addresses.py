@@ -85,7 +85,8 @@ def _check_nodes(
         for index, item in enumerate(entry.body.get("status", {}).get("addresses", ())):
             if item.get("type") == "InternalIP":
                 path = ("status", "addresses", index, "address")
-                _check_host(item.get("address", ""), entry, path, ranges.get("nodeRange"), hosts, findings)
+                address = item.get("address", "")
+                _check_host(address, entry.object.reference, entry, path, ranges.get("nodeRange"), hosts, findings)
         text = entry.spec.get("podCIDR") or next(iter(entry.spec.get("podCIDRs", ())), "")
         if text:
             _check_pod_cidr(text, prefix, entry, ranges.get("podRange"), pod_cidrs, findings)
@@ -120,8 +121,9 @@ def _check_clients(
         if not text:
             continue
         path: tuple[Step, ...] = ("spec", "clients", index, "address")
+        holder = f"client {client.get('name', '')}"
         if client.get("network") == "vpc":
-            _check_host(text, lab_entry, path, ranges.get("nodeRange"), hosts, findings)
+            _check_host(text, holder, lab_entry, path, ranges.get("nodeRange"), hosts, findings)
             continue
         address = _address(text)
         internet = ranges.internet
@@ -131,13 +133,13 @@ def _check_clients(
             findings.fault(lab_entry, path, f"{text} is outside the internet clients' range {internet}")
         elif address in (internet[0], internet[1], internet[-1]):
             findings.fault(lab_entry, path, f"{text} is reserved; choose between {internet[2]} and {internet[-2]}")
-        elif hosts.setdefault(address, f"client {client.get('name')}") != f"client {client.get('name')}":
+        elif hosts.setdefault(address, holder) != holder:
             findings.fault(lab_entry, path, f"{text} is the address of {hosts[address]} already")
 
 
 def _check_host(
-    text: str, entry: Entry, path: tuple[Step, ...], network: IPv4Network | None, hosts: dict[IPv4Address, str],
-    findings: Findings,
+    text: str, holder: str, entry: Entry, path: tuple[Step, ...], network: IPv4Network | None,
+    hosts: dict[IPv4Address, str], findings: Findings,
 ) -> None:  # fmt: skip
     """An address in nodeRange: a node's, a client's or an internal load balancer's."""
     address = _address(text)
@@ -150,7 +152,7 @@ def _check_host(
     elif address in hosts:
         findings.fault(entry, path, f"{text} is the address of {hosts[address]} already")
     else:
-        hosts[address] = entry.object.reference if entry.object.kind != "Lab" else f"client {path[2]}"
+        hosts[address] = holder
 
 
 def _check_load_balancers(
@@ -164,7 +166,7 @@ def _check_load_balancers(
             continue
         path = ("spec", "loadBalancerIP")
         if is_internal(entry.body):
-            _check_host(text, entry, path, ranges.get("nodeRange"), hosts, findings)
+            _check_host(text, entry.object.reference, entry, path, ranges.get("nodeRange"), hosts, findings)
             continue
         address = _address(text)
         if address is None:

@@ -20,7 +20,7 @@ def check(lab_entry: Entry | None, lab: LabSpec, templates: Sequence[Template], 
         return
     labels = {node.name: _labels(node) for node in lab.nodes}
     _check_places(lab, labels, templates, findings)
-    _check_room(lab, templates, findings)
+    _check_room(lab, labels, templates, findings)
     _check_host_ports(lab, labels, templates, findings)
 
 
@@ -49,14 +49,16 @@ def _check_places(
             findings.fault(template.entry, (*path, "nodeSelector"), f"no node has the labels {wish}; {remedy}")
 
 
-def _check_room(lab: LabSpec, templates: Sequence[Template], findings: Findings) -> None:
+def _check_room(
+    lab: LabSpec, labels: dict[str, dict[str, str]], templates: Sequence[Template], findings: Findings
+) -> None:
     """More Pods than the nodes can hold: told at the workload that goes over."""
     limit = lab.cluster.max_pods_per_node
     room = limit * len(lab.nodes)
     total = 0
     pinned: dict[str, int] = {}
     for template in templates:
-        count = len(lab.nodes) if template.pods is None else template.pods
+        count = len(_daemon_nodes(template, labels)) if template.pods is None else template.pods
         path = ("spec", "replicas") if "replicas" in template.entry.spec else ()
         before = total
         total += count
@@ -81,7 +83,7 @@ def _check_host_ports(
     """Two Pods that ask for one host port where both are sure to be: the same nodeName, a DaemonSet, a sole node."""
     holders: dict[tuple[str, int, str], str] = {}
     for template in templates:
-        nodes = _sure_nodes(template, list(labels))
+        nodes = _sure_nodes(template, labels)
         if not nodes:
             continue
         copies = 1 if template.pods is None else template.pods
@@ -99,11 +101,18 @@ def _check_host_ports(
                     findings.fault(template.entry, path, message)
 
 
-def _sure_nodes(template: Template, nodes: list[str]) -> list[str]:
+def _sure_nodes(template: Template, labels: dict[str, dict[str, str]]) -> list[str]:
     """The nodes that have a Pod of the template whatever the scheduler does."""
     if template.spec.get("nodeName"):
-        return [node for node in nodes if node == template.spec["nodeName"]]
-    if len(nodes) == 1:
-        return nodes
-    choosy = template.spec.get("nodeSelector") or template.spec.get("affinity") or template.spec.get("tolerations")
-    return nodes if template.pods is None and not choosy else []
+        return [node for node in labels if node == template.spec["nodeName"]]
+    if len(labels) == 1:
+        return list(labels)
+    return _daemon_nodes(template, labels) if template.pods is None else []
+
+
+def _daemon_nodes(template: Template, labels: dict[str, dict[str, str]]) -> list[str]:
+    """The nodes that are sure to have a Pod of a DaemonSet; none are with an affinity, which may refuse any."""
+    selector = template.spec.get("nodeSelector", {})
+    if template.spec.get("affinity"):
+        return []
+    return [node for node, has in labels.items() if all(has.get(key) == value for key, value in selector.items())]

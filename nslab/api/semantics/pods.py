@@ -51,7 +51,7 @@ def template_of(entry: Entry) -> Template | None:
     if kind == "DaemonSet":
         count = None
     elif kind == "Job":
-        count = min(spec.get("parallelism", 1), spec.get("completions", 1))
+        count = min(spec.get("parallelism", 1), spec.get("completions", spec.get("parallelism", 1)))
     else:
         count = spec.get("replicas", 1)
     return Template(entry, ("spec", "template"), labels, template.get("spec", {}), count)
