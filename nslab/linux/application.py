@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ESRCH
+from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
 from functools import partial
 
 from nslab.errors import KernelError, OwnershipError
@@ -24,6 +24,8 @@ from nslab.netstate.operations import (
     DeleteLink,
     DeleteNetns,
     DeleteRoute,
+    FileOperation,
+    NetnsOperation,
     Operation,
     RemoveFile,
     ReplaceRoute,
@@ -42,7 +44,7 @@ class _Netns:
     def __init__(self, name: str, connection: NetlinkSocket) -> None:
         self.name = name
         self.connection = connection
-        self._queue: list[tuple[bytes, Operation, int]] = []
+        self._queue: list[tuple[bytes, NetnsOperation, int]] = []
         self._indexes: dict[str, int] = {}
         self._open: list[int] = []
 
@@ -50,7 +52,7 @@ class _Netns:
         self._close_files()
         self.connection.close()
 
-    def queue(self, message: bytes, operation: Operation, done: int = 0) -> None:
+    def queue(self, message: bytes, operation: NetnsOperation, done: int = 0) -> None:
         """Send the request some time later; `done` is the errno that says that there is nothing left to do."""
         self._queue.append((message, operation, done))
 
@@ -58,10 +60,6 @@ class _Netns:
         """Close `fd` when the queue has been sent."""
         self._open.append(fd)
         return fd
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self._queue)
 
     def flush(self) -> None:
         """Send what is queued. Raises KernelError for the first request that is refused."""
@@ -75,7 +73,7 @@ class _Netns:
         for number, errno, detail in refusals:
             _, operation, done = queue[number]
             if errno != done:
-                raise KernelError(operation.describe(), errno, self.name, detail=detail)
+                raise KernelError(operation.describe(), errno, operation.netns, detail=detail)
 
     def index(self, link: str) -> int:
         """The link's ifindex, 0 where there is none."""
@@ -105,6 +103,8 @@ class Application:
         self._progress = progress
         self._opened: dict[str, _Netns] = {}
         self._lock = threading.Lock()
+        # Another worker may be at work in the far end's netns, so these wait until all links are there.
+        self._far_ends: list[tuple[_Netns, Link, AddLink]] = []
         self._ipv6 = os.path.exists("/proc/net/if_inet6")
 
     def __enter__(self) -> Application:
@@ -116,9 +116,10 @@ class Application:
 
     def run(self) -> None:
         """Raises KernelError for the first refused operation, OwnershipError for one on what is not the lab's."""
-        netns.raise_open_files(256 + _FILES_PER_NETNS * len({_place(operation) for operation in self._batch}))
+        names = {operation.netns for operation in self._batch if not isinstance(operation, WriteFile | RemoveFile)}
+        netns.raise_open_files(256 + _FILES_PER_NETNS * len(names))
         for phase, operations in self._batch.phases:
-            if operations:
+            if operations or (phase == "configure" and self._far_ends):
                 self._run_phase(phase, operations)
         if any(isinstance(operation, DeleteNetns) for operation in self._batch):
             netns.restore_root()
@@ -127,38 +128,40 @@ class Application:
         """One task for each netns and for each directory, which keep the order of their operations."""
         if phase == "netns":
             netns.prepare_root()
-        places: dict[str, list[Operation]] = {}
-        directories: dict[str, list[Operation]] = {}
+        places: dict[str, list[NetnsOperation]] = {}
+        directories: dict[str, list[FileOperation]] = {}
         for operation in operations:
-            groups = directories if isinstance(operation, WriteFile | RemoveFile) else places
-            groups.setdefault(_place(operation), []).append(operation)
-        if phase == "configure":  # The far ends of new pairs still wait for their stamps.
-            for name, inside in self._opened.items():
-                if inside.waiting:
-                    places.setdefault(name, [])
+            if isinstance(operation, WriteFile | RemoveFile):
+                directories.setdefault(os.path.dirname(operation.path), []).append(operation)
+            else:
+                places.setdefault(operation.netns, []).append(operation)
+        if phase == "configure":
+            for inside, link, creation in self._far_ends:
+                self._finish(inside, link, creation)
+                places.setdefault(inside.name, [])
         tasks = [partial(self._in_netns, name, group) for name, group in places.items()]
         file_tasks = [partial(self._on_host, group) for group in directories.values()]
         # Files first: a netns that still has its name says whose they are.
-        sizes = [len(group) for group in (*directories.values(), *places.values())]
+        sizes = [len(group) for group in directories.values()] + [len(group) for group in places.values()]
         self._report(phase, 0, sizes)
         workers.run(file_tasks, lambda done: self._report(phase, done, sizes))
         workers.run(tasks, lambda done: self._report(phase, len(file_tasks) + done, sizes))
 
     def _report(self, phase: str, tasks: int, sizes: list[int]) -> None:
-        if self._progress is not None:
+        if self._progress is not None and sizes:
             self._progress(phase, sum(sizes[:tasks]), sum(sizes))
 
-    def _on_host(self, operations: list[Operation]) -> None:
+    def _on_host(self, operations: list[FileOperation]) -> None:
         for operation in operations:
             try:
                 if isinstance(operation, WriteFile):
                     files.write(operation.path, operation.content)
-                elif isinstance(operation, RemoveFile):
+                else:
                     files.remove(operation.path)
             except OSError as error:
                 raise KernelError(operation.describe(), error.errno or 0, "of the host") from error
 
-    def _in_netns(self, name: str, operations: list[Operation]) -> None:
+    def _in_netns(self, name: str, operations: list[NetnsOperation]) -> None:
         """The operations on one netns. Runs in a worker, which it may leave in that netns."""
         present = False
         for operation in operations:
@@ -183,7 +186,7 @@ class Application:
         if inside is not None:
             inside.flush()
 
-    def _inside(self, name: str, operation: Operation) -> _Netns:
+    def _inside(self, name: str, operation: NetnsOperation) -> _Netns:
         """The netns of that name, entered once in a batch. Raises KernelError for `operation` where there is none."""
         with self._lock:
             known = self._opened.get(name)
@@ -192,7 +195,10 @@ class Application:
                     with netns.entered(name):
                         known = _Netns(name, NetlinkSocket())
                 except OSError as error:
-                    raise KernelError(operation.describe(), error.errno or 0, name) from error
+                    detail = f"there is no netns {name}" if error.errno == ENOENT else ""
+                    raise KernelError(
+                        operation.describe(), error.errno or 0, operation.netns, detail=detail
+                    ) from error
                 self._opened[name] = known
             return known
 
@@ -217,7 +223,7 @@ class Application:
             known.close()
         netns.delete(operation.netns)
 
-    def _queue(self, inside: _Netns, operation: Operation) -> None:
+    def _queue(self, inside: _Netns, operation: NetnsOperation) -> None:
         match operation:
             case AddLink():
                 self._add_link(inside, operation)
@@ -242,10 +248,10 @@ class Application:
             case DeleteRoute(route=route):
                 inside.queue(rtnetlink.delete_route(route), operation, ESRCH)
 
-    def _index_of(self, inside: _Netns, link: str, operation: Operation) -> int:
+    def _index_of(self, inside: _Netns, link: str, operation: NetnsOperation) -> int:
         index = inside.index(link)
         if not index:
-            raise KernelError(operation.describe(), ENODEV, inside.name, detail=f"there is no link {link}")
+            raise KernelError(operation.describe(), ENODEV, operation.netns, detail=f"there is no link {link}")
         return index
 
     def _add_link(self, inside: _Netns, operation: AddLink) -> None:
@@ -258,19 +264,21 @@ class Application:
             self._finish(inside, link, operation)
             return
         beyond = self._inside(link.peer[0], operation)
-        if beyond.connection is not inside.connection and self._exists(beyond, peer):
-            detail = f"{peer.name} is there without its other end"
-            raise KernelError(operation.describe(), EEXIST, beyond.name, detail=detail)
+        if netns.ifindex(beyond.connection, peer.name):
+            detail = f"netns {beyond.name} has a link {peer.name} already"
+            raise KernelError(operation.describe(), EEXIST, operation.netns, detail=detail)
         master = self._index_of(inside, link.master, operation) if link.master else 0
         fd = inside.keep_open(netns.opened(beyond.name))
         group = rtnetlink.pair_number(inside.name, link.name)
         inside.queue(rtnetlink.create_veth(link, peer, fd, group, master), operation)
         self._finish(inside, link, operation)
-        self._finish(beyond, peer, operation)
+        self._far_ends.append((beyond, peer, operation))
 
-    def _finish(self, inside: _Netns, link: Link, operation: Operation) -> None:
+    def _finish(self, inside: _Netns, link: Link, operation: AddLink) -> None:
         for message in rtnetlink.finish_link(link, self._ipv6):
             inside.queue(message, operation)
+        if link.master and link is operation.peer:
+            inside.queue(rtnetlink.set_link(link, self._index_of(inside, link.master, operation)), operation)
 
     def _exists(self, inside: _Netns, link: Link) -> bool:
         """Whether the link is there already and the lab's. Raises OwnershipError where it is somebody else's."""
@@ -296,13 +304,7 @@ def _carry_out_there(operation: SetSysctl | ApplyTransaction) -> None:
         nft.apply(operation.transaction)
 
 
-def _place(operation: Operation) -> str:
-    if isinstance(operation, WriteFile | RemoveFile):
-        return os.path.dirname(operation.path)
-    return operation.netns
-
-
-def _remedy(operation: Operation) -> str:
+def _remedy(operation: NetnsOperation) -> str:
     if isinstance(operation, SetSysctl) and operation.name.startswith("bridge/"):
         return "load the kernel's bridge filter: modprobe br_netfilter"
     return ""

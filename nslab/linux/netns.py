@@ -171,14 +171,14 @@ def delete(name: str) -> None:
 def prepare_root() -> None:
     """Make /run/netns as `ip netns add` does: a mount point of its own, shared, so that namespaces named in it show
     in every mount namespace."""
-    if _is_mount_point():
+    if _shared():
         return
     made_directory = False
     if not os.path.isdir(NETNS_ROOT):
         os.makedirs(NETNS_ROOT, 0o755)
         made_directory = True
     mount(NETNS_ROOT, NETNS_ROOT, "none", _MS_BIND | _MS_REC)
-    mount("none", NETNS_ROOT, "none", _MS_SHARED | _MS_REC)
+    _shared()
     os.makedirs(STATE, 0o755, exist_ok=True)
     with open(_MADE, "w") as file:
         file.write("directory and mount\n" if made_directory else "mount\n")
@@ -193,7 +193,7 @@ def restore_root() -> None:
         return
     if names():
         return
-    if _is_mount_point():
+    with suppress(OSError):  # Somebody else has unmounted it.
         unmount(NETNS_ROOT)
     if "directory" in made:
         with suppress(OSError):
@@ -203,10 +203,15 @@ def restore_root() -> None:
         os.rmdir(STATE)
 
 
-def _is_mount_point() -> bool:
-    """/run/netns mounted on itself: seen in the mount table, since its device is its parent's."""
-    with open("/proc/self/mountinfo") as file:
-        return any(line.split(" ", 5)[4] == NETNS_ROOT for line in file)
+def _shared() -> bool:
+    """Share /run/netns with other mount namespaces; False where it is no mount point, or not there."""
+    try:
+        mount("none", NETNS_ROOT, "none", _MS_SHARED | _MS_REC)
+    except OSError as error:
+        if error.errno in (EINVAL, ENOENT):
+            return False
+        raise
+    return True
 
 
 def ifindex(connection: socket.socket | NetlinkSocket, name: str) -> int:

@@ -34,6 +34,10 @@ class _Contents:
     tables: dict[tuple[str, str], Table]
 
 
+_REMNANT = _Contents("", {}, (), {}, {}, {})
+"""A name whose creation or deletion was killed half way: of no identity, so that a wish for it makes it anew."""
+
+
 def stamp_of(name: str) -> tuple[str, str] | None:
     """The lab and uid that a netns is stamped with; None where it has no stamp of nslab's or is no netns.
 
@@ -70,7 +74,9 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
         contents = _read(name, lab)
         if contents is not None:
             read[name] = contents
-        elif not netns.is_remnant(name):
+        elif netns.is_remnant(name):
+            read[name] = _REMNANT
+        else:
             foreign.add(name)
 
     # One worker: reading is mostly Python's own work, and two threads would only take turns.

@@ -50,5 +50,7 @@ def run(
         stop.set()
         for thread in threads:
             thread.join()
+    if report is not None:
+        report(len(done))
     if failures:
         raise failures[min(failures)]

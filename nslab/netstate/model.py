@@ -66,7 +66,8 @@ class Netns:
     """One network namespace.
 
     `uid` is the identity of what it stands for (a replaced Pod has another): a namespace of the same name with
-    another uid is deleted and made anew. `sysctls` maps names below /proc/sys/net, written with slashes
+    another uid is deleted and made anew. An observed one has an empty uid where only its name exists: a kill left it
+    half made, or half deleted. `sysctls` maps names below /proc/sys/net, written with slashes
     ("ipv4/ip_forward"), to their value.
     """
 

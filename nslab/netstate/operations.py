@@ -171,10 +171,12 @@ class RemoveFile:
         return f"rm {self.path}"
 
 
-Operation = (
+NetnsOperation = (
     AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | AddAddress | DeleteAddress | ReplaceRoute | DeleteRoute
-    | SetSysctl | ApplyTransaction | WriteFile | RemoveFile
+    | SetSysctl | ApplyTransaction
 )
+FileOperation = WriteFile | RemoveFile
+Operation = NetnsOperation | FileOperation
 
 
 @dataclass(frozen=True, slots=True)
