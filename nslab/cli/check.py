@@ -59,10 +59,7 @@ def run(lab: str, wanted: str = "", checks: str | None = None) -> Report:
     from nslab.cli.progress import progress_bar
 
     cluster = client.snapshot(lab).cluster
-    if checks is None:
-        expected = expectations(cluster) + written(cluster)
-    else:
-        expected = written(cluster, read_checks(checks), checks)
+    expected = written(cluster, read_checks(checks), checks) if checks else expectations(cluster)
     with progress_bar() as progress:
         report = send(cluster, expected, filter=wanted, progress=partial(progress, "check") if progress else None)
     if wanted and not report.checks:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import click
-
-SIGPIPE_STATUS = 141
-"""What a shell reports for a process that SIGPIPE ended: 128 + 13."""
 
 
 class LazyGroup(click.Group):
@@ -43,14 +38,3 @@ class LazyGroup(click.Group):
                     (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
                     for name, command in commands if command is not None
                 ])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that closed our stdout (`| head`) ends it quietly."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The interpreter flushes stdout once more at exit: let that go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(SIGPIPE_STATUS) from None
-        return result

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 import click
+from click.exceptions import Exit
 
 from nslab.cli.group import LazyGroup
 from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_labs, lab_name
 from nslab.errors import KernelError, ManifestError, NslabError, PrivilegeError
+
+CLOSED_PIPE = 141
+"""What a shell reports for a process that SIGPIPE ended: 128 + 13."""
 
 INTERRUPTED = 130
 """What a shell reports for a process that Ctrl-C ended: 128 + SIGINT."""
@@ -46,8 +52,31 @@ SECTIONS = {
 }
 
 
+class Nslab(LazyGroup):
+    """The group whose commands' errors become messages and exit statuses, while click still knows whether to colour
+    them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except NslabError as error:
+            raise Exit(show_error(error)) from error
+        except BrokenPipeError as error:
+            # The reader left (`| head`). The interpreter flushes stdout once more at exit: let that go nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(CLOSED_PIPE) from error
+        except PermissionError as error:
+            refused = PrivilegeError(f"{error.filename or 'this'}: permission denied", hint="run it with sudo")
+            raise Exit(show_error(refused)) from error
+        except OSError as error:
+            click.echo(f"{ERROR} {error.filename or 'the system'}: {error.strerror or error}", err=True)
+            raise Exit(KernelError.exit_code) from error
+        return result
+
+
 @click.group(
-    cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Nslab, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Begin with `sudo nslab up topology.yaml`.",
 )
 @click.option("--lab", envvar="NSLAB_LAB", metavar="NAME", type=lab_name, shell_complete=complete_labs,
@@ -69,22 +98,15 @@ def main(args: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except NslabError as error:
-        show_error(error)
-        return error.exit_code
-    except PermissionError as error:
-        refused = PrivilegeError(f"{error.filename or 'this'}: permission denied", hint="run it with sudo")
-        show_error(refused)
-        return refused.exit_code
-    except OSError as error:
-        click.echo(f"{ERROR} {error.filename or 'the system'}: {error.strerror or error}", err=True)
-        return KernelError.exit_code
     return status if isinstance(status, int) else 0
 
 
-def show_error(error: NslabError) -> None:
-    """Write an error to stderr: what and where, then the remedy. The faults of a file come first, one a line, each
-    beginning with its place so that editors find it."""
+def show_error(error: NslabError) -> int:
+    """Write an error to stderr, and return its exit status.
+
+    The faults of a file come first, one a line, each beginning with its place so that editors find it; then what is
+    wrong, and the remedy.
+    """
     message = error.message
     if isinstance(error, ManifestError):
         for fault in error.faults:
@@ -96,3 +118,4 @@ def show_error(error: NslabError) -> None:
     click.echo(f"{ERROR} {message}", err=True)
     if error.hint:
         click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+    return error.exit_code
