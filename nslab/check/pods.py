@@ -97,7 +97,8 @@ def _egress(source: Source, client: Client, protocol: str, seen: str) -> Expecta
     destination = f"client/{client.name}:{CLIENT_PORT}"
     return Expectation(
         group, f"{source.reference} -> {destination}/{protocol}, seen as {seen}", source.reference, destination,
-        Flow("", source.netns, protocol, client.ip, CLIENT_PORT), clients=frozenset([seen]),
+        Flow("", source.netns, protocol, client.ip, CLIENT_PORT),
+        responders=frozenset([f"client/{client.name}"]), clients=frozenset([seen]),
     )
 
 

@@ -147,12 +147,18 @@ def responder_ports(pod: Pod) -> list[ContainerPort]:
     return [port for container in pod.containers if container.image != "host" for port in container.ports]
 
 
+def responder_of(cluster: Cluster, endpoint: Endpoint) -> str:
+    """The name under which an endpoint answers: a Pod's key, `client/NAME` of a client, empty for a stranger."""
+    client = (f"client/{client.name}" for client in cluster.clients.values() if client.ip == endpoint.ip)
+    return endpoint.pod or next(client, "")
+
+
 def is_identified(cluster: Cluster, endpoint: Endpoint, protocol: str) -> bool:
-    """Whether the answer of an endpoint says which Pod gave it. An endpoint on a port that the Pod declares nowhere
+    """Whether the answer of an endpoint says who gave it. An endpoint on a port that the Pod declares nowhere
     counts: a Service that leads there is broken, and its check must say so."""
     pod = cluster.pods.get(endpoint.pod)
     if pod is None:
-        return False
+        return bool(responder_of(cluster, endpoint))
     return not any(
         (port.port, port.protocol) == (endpoint.port, protocol)
         for container in pod.containers if container.image == "host" for port in container.ports

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from nslab.check.model import BLOCKED, OPEN, REFUSED, Expectation
 from nslab.check.references import Source, node_source, pod_source
-from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable
+from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable, responder_of
 from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
 from nslab.servers.flows import Flow
 
@@ -47,7 +47,7 @@ def expect(
 
     There is one fate where one node's rules decide, and one for each node where the VPC spreads flows over nodes.
     """
-    shares = _shares(fates)
+    shares = _shares(cluster, fates)
     endpoints = {(each.ip, each.port): each for fate in fates for each in fate.endpoints}.values()
     verdicts = frozenset[str]().union(*(_VERDICTS[fate.verdict] for fate in fates))
     identified = [is_identified(cluster, each, way.port.protocol) for each in endpoints]
@@ -64,19 +64,20 @@ def expect(
             "", source.netns, way.port.protocol.lower(), way.ip, way.number, timeout=_timeout(verdicts),
             count=_STICKY_ATTEMPTS if sticky else ceil(4 / share) if each_answers and endpoints else 2,
         ),
-        verdicts, frozenset(each.pod for each in endpoints if each.pod), not all(identified),
-        frozenset(shares) if each_answers else frozenset(), share, sticky, clients if endpoints else None,
+        verdicts, frozenset(shares), not all(identified), frozenset(shares) if each_answers else frozenset(),
+        share, sticky, clients if endpoints else None,
         skipped=_cannot_tell(cluster, way.port, endpoints, identified),
     )
 
 
-def _shares(fates: Sequence[Fate]) -> dict[str, float]:
-    """The part of all flows that each Pod gets, when endpoints are chosen at random with equal probability."""
+def _shares(cluster: Cluster, fates: Sequence[Fate]) -> dict[str, float]:
+    """The part of all flows that each responder gets, when endpoints are chosen at random with equal probability."""
     shares: dict[str, float] = {}
     for fate in fates:
         for endpoint in fate.endpoints:
             part = 1 / (len(fates) * len(fate.endpoints))
-            shares[endpoint.pod] = shares.get(endpoint.pod, 0.0) + part
+            name = responder_of(cluster, endpoint)
+            shares[name] = shares.get(name, 0.0) + part
     return shares
 
 
@@ -102,10 +103,9 @@ def _cannot_tell(cluster: Cluster, port: ServicePort, endpoints: Iterable[Endpoi
     """Why no packet can show whether the port works; empty where one can."""
     if port.protocol == "SCTP":
         return "SCTP is not probed: many kernels lack it"
-    clients = {client.ip for client in cluster.clients.values()}
-    foreign = [each for each in endpoints if not each.pod and each.ip not in clients]
+    foreign = [each.ip for each in endpoints if not responder_of(cluster, each)]
     if foreign:
-        return f"the endpoint {foreign[0].ip} is no Pod of the lab"
+        return f"the endpoint {foreign[0]} is no Pod of the lab"
     if port.protocol == "UDP" and not all(identified):
         return "a command of the host serves it over UDP and need not answer a datagram of any kind"
     return ""

@@ -82,7 +82,8 @@ class Network:
         for client in self.cluster.clients.values():
             if client.ip == flow.ip and flow.port == 80:
                 hidden = pod is not None and client.network == "internet"
-                return Attempt("open", "", self.cluster.nodes[pod.node].ip if pod and hidden else ip)
+                seen = self.cluster.nodes[pod.node].ip if pod and hidden else ip
+                return Attempt("open", f"client/{client.name}", seen)
         return Attempt("refused")
 
     def _service(

@@ -193,11 +193,11 @@ def test_what_no_packet_can_tell_is_skipped(cluster: Cluster, reason: str) -> No
     assert reason in report.skipped[0].why
 
 
-def test_endpoint_that_is_a_client_may_answer_without_a_name() -> None:
-    wanted = from_nodes(changed("web", endpoints=(Endpoint("10.128.0.9", 80),)))[0]
-    assert wanted.anonymous
-    assert not wanted.skipped
-    assert not wanted.spread
+def test_endpoint_that_is_a_client_answers_by_its_name() -> None:
+    outside = changed("web", endpoints=(Endpoint("10.128.0.9", 80),))
+    assert from_nodes(outside)[0].spread == {"client/vm"}
+    assert not from_nodes(outside)[0].anonymous
+    assert not check(outside).skipped
 
 
 def test_command_of_the_host_may_answer_without_a_name() -> None:
