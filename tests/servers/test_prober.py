@@ -118,7 +118,7 @@ def test_a_drop_is_a_timeout(lab: list[str], protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "http", "dns"])
 def test_a_reject_on_the_way_is_refused_at_once(lab: list[str], protocol: str) -> None:
-    nft("hub", forward("reject with icmpx type port-unreachable"))
+    nft("hub", forward("reject with icmpx type port-unreachable;"))
     result = one(Flow("a", lab[0], protocol, address(1), 80, timeout=5, query=("a.b", "A")))
     assert result.counts == {"refused": 1}
 
@@ -138,7 +138,7 @@ def test_no_route_is_unreachable(lab: list[str], protocol: str) -> None:
 
 
 def test_icmp_port_unreachable_is_refused(lab: list[str]) -> None:
-    nft("hub", forward("reject with icmpx type port-unreachable"))
+    nft("hub", forward("reject with icmpx type port-unreachable;"))
     assert one(Flow("a", lab[0], "icmp", address(1), timeout=5)).counts == {"refused": 1}
 
 
