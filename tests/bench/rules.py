@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from nslab.api.decode import decode
 from nslab.cluster import naming
 from nslab.cluster.allocate import allocate
 from nslab.cluster.model import Leases
-from nslab.linux.netns import unshared
+from nslab.linux.netns import unshare
 from nslab.linux.nftables import NftSocket
 from nslab.linux.real import RealKernel
 from nslab.nft.transaction import difference
@@ -43,11 +44,19 @@ def _kernel_time(network: Network) -> float:
     table = network.reached.netns[naming.node_netns("bench", "node-1")].tables["ip", "kube-proxy"]
     transaction = difference(table, None)
     assert transaction
-    with unshared():
-        netlink = NftSocket()
-        started = time.perf_counter()
-        netlink.apply(transaction)
-        return time.perf_counter() - started
+    elapsed: list[float] = []
+
+    def apply() -> None:
+        unshare()  # the thread's own netns, gone with it
+        with NftSocket() as netlink:
+            started = time.perf_counter()
+            netlink.apply(transaction)
+            elapsed.append(time.perf_counter() - started)
+
+    thread = threading.Thread(target=apply)
+    thread.start()
+    thread.join()
+    return elapsed[0]
 
 
 def reading() -> Iterator[Measurement]:
