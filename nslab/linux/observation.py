@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from errno import ENOENT
+from errno import EINVAL, ENOENT
 from functools import partial
 
-from nslab.errors import OwnershipError
+from nslab.errors import KernelError, OwnershipError
 from nslab.linux import files, netns, rtnetlink, sysctls, workers
 from nslab.linux.netlink import NetlinkSocket
 from nslab.linux.nftables import NftSocket
@@ -76,7 +77,7 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
             read[name] = contents
         elif netns.is_remnant(name):
             read[name] = _REMNANT
-        else:
+        elif os.path.exists(netns.path(name)):  # It may have gone meanwhile.
             foreign.add(name)
 
     # One worker: reading is mostly Python's own work, and two threads would only take turns.
@@ -100,8 +101,10 @@ def _read(name: str, lab: str) -> _Contents | None:
     """The contents of a netns; None where it is not the lab's. Moves the calling thread there."""
     try:
         netns.enter(name)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (ENOENT, EINVAL):  # Gone, or a plain file of that name.
+            return None
+        raise KernelError(f"ip netns exec {name} ip address", error.errno or 0, name) from error
     connection = NetlinkSocket()
     try:
         dumped = [rtnetlink.parse_link(body) for _, body in connection.dump(rtnetlink.DUMP_LINKS)]

@@ -62,6 +62,26 @@ def test_a_netns_without_a_stamp_is_refused_and_left_alone(real: RealKernel) -> 
         ip("netns", "delete", NODE)
 
 
+def test_a_plain_file_is_refused_and_left_alone(real: RealKernel) -> None:
+    path = Path(netns.path(NODE))
+    path.write_text("precious")
+    with pytest.raises(OwnershipError, match=f"{NODE} exists"):
+        converge(real, state(Wish()))
+    converge(real, NOTHING)
+    assert path.read_text() == "precious"
+    path.unlink()
+
+
+def test_two_labs_side_by_side_do_not_meet(real: RealKernel) -> None:
+    want = state(Wish())
+    do(real, AddNetns("t2.vpc", "1", "t2"))
+    converge(real, want)
+    assert real.labs() == ["t", "t2"]
+    converge(real, NOTHING)
+    assert real.labs() == ["t2"]
+    do(real, DeleteNetns("t2.vpc"))
+
+
 def test_a_link_without_a_stamp_is_refused_and_left_alone(real: RealKernel) -> None:
     do(real, AddNetns(NODE, "1", LAB))
     ip("-n", NODE, "link", "add", "cbr0", "type", "bridge")
