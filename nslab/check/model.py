@@ -12,6 +12,12 @@ from nslab.servers.flows import Flow, FlowResult
 MISSED: Final = 1e-9
 """The probability, at most, that an endpoint which does get its share of the flows is not seen by a check."""
 
+OPEN_TIMEOUT: Final = 3.0
+"""Seconds for an attempt that must be answered: a SYN lost under load is sent again after one (RFC 6298)."""
+
+BLOCKED_TIMEOUT: Final = 0.5
+"""Seconds without anything after which an attempt that must not be answered is taken to be lost."""
+
 OPEN: Final = frozenset(["open"])
 REFUSED: Final = frozenset(["refused"])
 BLOCKED: Final = frozenset(["timeout"])

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nslab.check.model import BLOCKED, OPEN, Expectation
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, Expectation
 from nslab.check.references import client_source, node_source, pod_source
 from nslab.check.semantics import Masquerade, external_fate, within
 from nslab.check.services import Callers, Way, expect, full_spread, ports
 from nslab.cluster.model import Client, Cluster, Pod, Service, ServicePort
 
 _LOST = frozenset(["timeout", "unreachable"])
-_LOST_TIMEOUT = 0.5
 
 
 def node_ports_from_vpc(cluster: Cluster) -> Iterator[Expectation]:
@@ -160,7 +159,7 @@ def _blocked(expectation: Expectation, group: str) -> Expectation:
     """The same flow, of which nothing may come back."""
     return replace(
         expectation, group=group, name=f"{expectation.name.partition('): ')[0]}): blocked",
-        flow=replace(expectation.flow, count=2, timeout=_LOST_TIMEOUT), verdicts=BLOCKED, responders=None,
+        flow=replace(expectation.flow, count=2, timeout=BLOCKED_TIMEOUT), verdicts=BLOCKED, responders=None,
         spread=frozenset(), sticky=False, clients=None,
     )
 

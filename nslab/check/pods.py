@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from nslab.check.model import Expectation
+from nslab.check.model import OPEN_TIMEOUT, Expectation
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import Masquerade, gateway, responder_ports
 from nslab.cluster.model import Client, Cluster, Pod
@@ -97,7 +97,7 @@ def _egress(source: Source, client: Client, protocol: str, seen: str) -> Expecta
     destination = f"client/{client.name}:{CLIENT_PORT}"
     return Expectation(
         group, f"{source.reference} -> {destination}/{protocol}, seen as {seen}", source.reference, destination,
-        Flow("", source.netns, protocol, client.ip, CLIENT_PORT),
+        Flow("", source.netns, protocol, client.ip, CLIENT_PORT, timeout=OPEN_TIMEOUT),
         responders=frozenset([f"client/{client.name}"]), clients=frozenset([seen]),
     )
 
@@ -108,7 +108,7 @@ def _own_netns(cluster: Cluster) -> Iterable[Pod]:
 
 def _ping(group: str, source: Source, ip: str, label: str) -> Expectation:
     name = f"{source.reference} -> {label} (ping)"
-    return Expectation(group, name, source.reference, ip, Flow("", source.netns, "icmp", ip))
+    return Expectation(group, name, source.reference, ip, Flow("", source.netns, "icmp", ip, timeout=OPEN_TIMEOUT))
 
 
 def _to_pod(group: str, source: Source, target: Pod, clients: frozenset[str]) -> Expectation:
@@ -120,6 +120,6 @@ def _to_pod(group: str, source: Source, target: Pod, clients: frozenset[str]) ->
     destination = f"pod/{target.key}:{port.port}"
     return Expectation(
         group, f"{source.reference} -> {destination}/{port.protocol.lower()}", source.reference, destination,
-        Flow("", source.netns, port.protocol.lower(), target.ip, port.port),
+        Flow("", source.netns, port.protocol.lower(), target.ip, port.port, timeout=OPEN_TIMEOUT),
         responders=frozenset([target.key]), clients=clients,
     )

@@ -7,7 +7,7 @@ from itertools import count
 from math import ceil
 from typing import Final, NamedTuple
 
-from nslab.check.model import BLOCKED, OPEN, REFUSED, Expectation
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, OPEN_TIMEOUT, REFUSED, Expectation
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable, responder_of
 from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
@@ -18,8 +18,6 @@ FULL_SPREAD: Final = 400
 
 _VERDICTS: Final = {"open": OPEN, "refused": REFUSED, "blocked": BLOCKED}
 _GROUPS: Final = {"refused": "Services without endpoints", "blocked": "Local policies without a local endpoint"}
-_OPEN_TIMEOUT: Final = 1.0
-_BLOCKED_TIMEOUT: Final = 0.5
 _STICKY_ATTEMPTS: Final = 8
 
 
@@ -87,7 +85,7 @@ def _group(way: Way, fates: Sequence[Fate]) -> str:
 
 
 def _timeout(verdicts: frozenset[str]) -> float:
-    return _BLOCKED_TIMEOUT if verdicts >= BLOCKED else _OPEN_TIMEOUT
+    return BLOCKED_TIMEOUT if verdicts >= BLOCKED else OPEN_TIMEOUT
 
 
 def _told(endpoints: Iterable[Endpoint], verdicts: frozenset[str], how_many: str) -> str:

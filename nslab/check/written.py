@@ -10,7 +10,7 @@ from typing import Any, Final
 from nslab.api.objects import Body
 from nslab.check import references
 from nslab.check.flow_file import FIELDS, Asked, Faults, decode
-from nslab.check.model import BLOCKED, OPEN, Expectation
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, Expectation
 from nslab.check.semantics import is_identified, reachable
 from nslab.cluster.model import Cluster, Service
 from nslab.errors import ManifestError, NotFoundError, UsageError
@@ -64,7 +64,7 @@ def _decode(cluster: Cluster, body: Body, faults: Faults) -> Iterator[Expectatio
     if wanted.status is not None and "proto" not in body and "://" not in str(body.get("to", "")):
         asked_for["proto"] = "http"
     if wanted.verdict == "blocked":
-        asked_for.setdefault("timeout", 0.5)
+        asked_for.setdefault("timeout", BLOCKED_TIMEOUT)
     flows = decode(cluster, asked_for, faults, _FIELDS)
     for asked in flows:
         title = name or f"{asked.source.reference} -> {asked.to.label}: {_told(wanted)}"
