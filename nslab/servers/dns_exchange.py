@@ -19,12 +19,14 @@ class DnsExchange(StreamExchange):
 
     __slots__ = ("_heard", "_over_tcp", "_query")
 
-    def _begin(self, now: float) -> str:
+    def prepare(self) -> None:
         name, kind = self.flow.query
         try:
             self._query = dns.message.make_query(name, kind)
         except (dns.exception.DNSException, ValueError) as fault:
             raise OSError(errno.EINVAL, f"{name} {kind}: {fault}") from fault
+
+    def _begin(self, now: float) -> str:
         self._over_tcp = False
         self._heard = b""
         self._open(socket.SOCK_DGRAM)
@@ -70,6 +72,7 @@ class DnsExchange(StreamExchange):
     def _ask_again(self, now: float) -> str:
         first = self.sock
         self._over_tcp = True
+        self.unsent = self._opening()
         try:
             with entered(self.flow.netns):
                 super()._begin(now)

@@ -79,6 +79,7 @@ class ExchangeLoop:
 
     def _start(self, exchange: Exchange) -> None:
         try:
+            exchange.prepare()
             verdict = exchange.start(time.monotonic())
         except OSError as fault:
             self._fail(exchange, fault)

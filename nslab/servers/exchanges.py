@@ -50,6 +50,10 @@ class Exchange:
         self.events = EPOLLIN
         self.over = False
         self.opened = False
+        self.started = 0.0
+
+    def prepare(self) -> None:
+        """Make what is slow to make, such as a TLS context, before the clock runs. Raises OSError and ValueError."""
 
     def start(self, now: float) -> str:
         """Open the socket and send what can be sent. Raises OSError as the kernel does."""
@@ -127,10 +131,12 @@ class StreamExchange(Exchange):
     def _opening(self) -> bytes:
         raise NotImplementedError
 
+    def prepare(self) -> None:
+        self.unsent = self._opening()
+
     def _begin(self, now: float) -> str:
         flow = self.flow
         self.connected = False
-        self.unsent = self._opening()
         self._open(socket.SOCK_STREAM)
         number = self.sock.connect_ex((flow.ip, flow.port))
         if number not in _HEALTHY:

@@ -80,6 +80,9 @@ class ConnectExchange(StreamExchange):
 
     __slots__ = ()
 
+    def _opening(self) -> bytes:
+        return b""
+
     def _begin(self, now: float) -> str:
         self._open(socket.SOCK_STREAM)
         number = self.sock.connect_ex((self.flow.ip, self.flow.port))

@@ -259,7 +259,7 @@ def test_https(lab: list[str], certificate: ssl.SSLContext) -> None:
     flow = Flow("a", lab[0], "https", address(1), 443, timeout=5, http=request)
     with serving(lab[1], 443, peer):
         result = one(flow)
-    assert (result.statuses, result.body[:2]) == ({"200": 1}, "ss")
+    assert (result.statuses, result.body[:2], result.detail) == ({"200": 1}, "ss", "")
     assert asked == [("shop.example", "http/1.1")]
     with serving(lab[1], 443, peer):
         distrusted = one(replace(flow, http=HttpRequest(sni="other.example")))
