@@ -147,13 +147,13 @@ class Agent:
         former, former_cluster = self.state, self.cluster
         cluster = allocate(manifest, former.leases if former else Leases(), self.readiness.ready)
         cluster = with_readiness(cluster, self.readiness.replaced(cluster))
-        self.network.plan(cluster)  # what is not ours is refused before anything is written
+        plan = self.network.plan(cluster)  # what is not ours is refused before anything is written
         now = time.time()
         self.state = State(manifest, cluster.leases, former.created if former else now, now)
         store.save(self.state)
         store.save_summary(self.lab, summary(cluster, self.state))
         self.responder.start()
-        batch = self.network.converge(cluster, progress)
+        batch = self.network.apply(*plan, progress)
         self._run(cluster)
         result = {
             "lab": self.lab,

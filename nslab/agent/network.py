@@ -34,7 +34,10 @@ class Network:
 
     def converge(self, cluster: Cluster | None, progress: Progress | None = None) -> Batch:
         """Make the kernel hold what the Cluster wants; returns the operations done. Raises KernelError."""
-        want, batch = self.plan(cluster)
+        return self.apply(*self.plan(cluster), progress)
+
+    def apply(self, want: NetState, batch: Batch, progress: Progress | None = None) -> Batch:
+        """Carry a plan out; returns its operations. Raises KernelError, and then `reached` is not known any more."""
         self.reached = None
         self.kernel.apply(batch, progress)
         self.reached = want
@@ -45,8 +48,4 @@ class Network:
         if self.reached is None:
             return self.converge(cluster)
         want = desired(cluster)
-        batch = diff(want, self.reached)
-        self.reached = None
-        self.kernel.apply(batch)
-        self.reached = want
-        return batch
+        return self.apply(want, diff(want, self.reached))
