@@ -21,7 +21,7 @@ PAUSE = 2.0
 """Seconds between two runs of `--watch`."""
 
 
-@click.command()
+@click.command(short_help="Prove with real packets that the lab works.")
 @click.option("-f", "--file", "checks", metavar="FILE", help="Only the checks written in FILE: a list, or `checks:`.")
 @click.option("--filter", "wanted", default="", metavar="TEXT", help="Only checks with TEXT in subject or name.")
 @click.option("--junit", type=click.Path(dir_okay=False), metavar="FILE", help="Also write a JUnit XML report.")
@@ -33,7 +33,7 @@ def check(checks: str | None, wanted: str, junit: str | None, watch: bool, outpu
     code 1 where one fails."""
     from nslab.agent import client
 
-    require_privilege("send packets")
+    require_privilege("sending packets")
     name = client.pick(lab)
     while True:
         report = run(name, wanted, checks)

@@ -21,7 +21,7 @@ Field = tuple[str, str | Sequence[str]]
 """A label and its value; a sequence stands one below the other."""
 
 
-@click.command()
+@click.command(short_help="Describe one object.")
 @click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "svc", "node", "client"))
 @lab_option
 def describe(reference: str, lab: str | None) -> None:

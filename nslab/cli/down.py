@@ -20,7 +20,7 @@ def down(name: str | None, every: bool, lab: str | None) -> None:
 
     if every and name:
         raise UsageError("--all and a name exclude each other")
-    require_privilege("remove a lab")
+    require_privilege("removing a lab")
     with progress_bar() as progress:
         for wanted in [entry.name for entry in client.labs()] if every else chosen(name or lab):
             client.down(wanted, progress)
@@ -43,6 +43,6 @@ def gc() -> None:
     """Remove what a crashed run left on this machine, and only that."""
     from nslab.agent import client
 
-    require_privilege("remove leftovers")
+    require_privilege("removing leftovers")
     for line in client.gc():
         click.echo(line)

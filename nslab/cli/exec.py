@@ -20,7 +20,7 @@ CANNOT_EXECUTE, NOT_FOUND = 126, 127
 """What a shell returns for a command that it cannot execute, or does not find (POSIX, 2.8.2)."""
 
 
-@click.command("exec")
+@click.command("exec", short_help="Run a command in the netns of a Pod, node or client.")
 @click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "node", "client"))
 @click.option("-i", "--stdin", "interactive", is_flag=True, help="Pass stdin on; else it is empty.")
 @click.option("-t", "--tty", is_flag=True, help="The command is used on this terminal.")
@@ -37,7 +37,7 @@ def exec_(reference: str, interactive: bool, tty: bool, command: tuple[str, ...]
     return run(reference, list(command), lab, stdin=interactive or tty)
 
 
-@click.command()
+@click.command(short_help="Open a shell in the netns of a Pod, node or client.")
 @click.argument("reference", metavar="REF", shell_complete=complete_references("pod", "node", "client"))
 @lab_option
 def shell(reference: str, lab: str | None) -> int:
@@ -54,7 +54,7 @@ def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int
     from nslab.agent import client
     from nslab.linux.process import exec_in
 
-    require_privilege("enter a netns")
+    require_privilege("entering a netns")
     netns = netns_of(client.snapshot(client.pick(lab)).cluster, reference)
     if not stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

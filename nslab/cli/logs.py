@@ -21,7 +21,7 @@ POLL = 0.1
 CHUNK = 65536
 
 
-@click.command()
+@click.command(short_help="Print the log of an `image: host` container.")
 @click.argument("reference", metavar="REF", shell_complete=complete_references("pod"))
 @click.option("-c", "--container", default="", metavar="NAME", help="Which container, where several have logs.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the log grows, until Ctrl-C.")

@@ -27,10 +27,10 @@ def has_privilege() -> bool:
 
 
 def require_privilege(purpose: str) -> None:
-    """Raise PrivilegeError, with the remedy, where this process may not do what `purpose` says."""
+    """Raise PrivilegeError, with the remedy, where this process may not do what `purpose` ("building a lab") says."""
     missing = missing_capabilities(effective_capabilities())
     if missing:
         raise PrivilegeError(
-            f"to {purpose} needs root ({' and '.join(missing)} missing)",
+            f"{purpose} needs root ({' and '.join(missing)} missing)",
             hint="run it with sudo, or inside `unshare --user --map-root-user --net --mount` with a tmpfs on /run",
         )

@@ -34,7 +34,7 @@ HEADINGS = ("FROM", "TO", "PROTO", "VERDICT", "RESPONDERS", "CLIENT IPS", "RTT M
 ANYWHERE = ("pod", "svc", "node", "client")
 
 
-@click.command()
+@click.command(short_help="Send packets; say what came back, and from whom.")
 @click.option("--from", "source", metavar="REF", shell_complete=complete_references("pod", "node", "client"),
               help="Where packets leave: pod/NAME, deploy/NAME, node/NAME, client/NAME; 'pod/*/*' is all Pods.")
 @click.option("--to", "target", metavar="DEST", shell_complete=complete_references(*ANYWHERE),
@@ -64,7 +64,7 @@ def probe(source: str | None, target: str | None, proto: str | None, count: int 
         raise UsageError(f"-f and --{next(iter(given))} exclude each other", hint="write it into the file")
     if flows is None and not (source and target):
         raise UsageError("say where from and where to", hint="--from REF --to DEST, or -f FLOWS")
-    require_privilege("send packets")
+    require_privilege("sending packets")
     cluster = client.snapshot(client.pick(lab)).cluster
     answers = send(cluster, asked(cluster, given) if flows is None else from_file(cluster, flows))
     show(answers, output)

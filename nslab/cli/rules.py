@@ -8,7 +8,7 @@ from nslab.cli.options import complete_references, lab_option
 from nslab.errors import UsageError
 
 
-@click.command()
+@click.command(short_help="Explain the nftables rules of a Service or node.")
 @click.argument("reference", required=False, metavar="[REF]", shell_complete=complete_references("svc", "node"))
 @lab_option
 def rules(reference: str | None, lab: str | None) -> None:

@@ -27,7 +27,7 @@ NAMED = 10
 """Up to so many Pods, Services or operations are listed; more are counted."""
 
 
-@click.command()
+@click.command(short_help="Show one lab: health, drift, what it costs the host.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
 @output_option("text", "json")
 @lab_option

@@ -40,7 +40,7 @@ spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}
 """
 
 
-@click.command()
+@click.command(short_help="Build a lab, or converge the one that is there.")
 @click.argument("files", nargs=-1, metavar="[FILE..]", type=click.Path())
 @lab_option_with("Another name for the lab than the file's.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done as ip, nft and sysctl lines; do nothing.")
@@ -62,7 +62,7 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
     from nslab.cli.progress import progress_bar
 
     paths = files or (default_file(),)
-    require_privilege("build a lab")
+    require_privilege("building a lab")
     with progress_bar() as progress:
         if dry_run:
             plan = client.plan(read(paths, lab, ignore_unknown, progress))

@@ -8,7 +8,7 @@ from nslab.cli.columns import count
 from nslab.cli.messages import warn
 
 
-@click.command()
+@click.command(short_help="Report every fault of topology files; build nothing.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE..", type=click.Path())
 @click.option("--ignore-unknown", is_flag=True, help="Let kinds that nslab does not know pass with a warning.")
 def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:

@@ -8,7 +8,7 @@ from nslab import __version__
 from nslab.cli.options import output_option
 
 
-@click.command()
+@click.command(short_help="Print the version.")
 @output_option("text", "json")
 def version(output: str) -> None:
     """Print nslab's version, and with `-o json` also Python's and the kernel's."""

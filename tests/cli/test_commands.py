@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -105,6 +106,35 @@ def test_status_sees_drift_and_up_mends_it(corner: Path) -> None:
     assert picture["pods"]["ready"] == picture["pods"]["total"] == 3
     assert {each["role"] for each in picture["footprint"]["processes"]} == {"agent", "responder"}
     assert picture["footprint"]["namespaces"] == 9
+
+
+@pytest.mark.parametrize(("command", "heading"), [
+    (("status", "-w"), "Lab corner: "), (("check", "--watch", "--filter", "gateway"), "Pods to their gateway"),
+])
+def test_watching_goes_on_until_it_is_interrupted(corner: Path, command: tuple[str, ...], heading: str) -> None:
+    watching = subprocess.Popen([sys.executable, "-m", "nslab", *command], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+    assert watching.stdout
+    pictures = (line for line in watching.stdout if line.startswith(heading))
+    assert next(pictures)
+    assert next(pictures)
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=10)
+    assert (watching.returncode, errors.strip()) == (130, "")
+
+
+def test_gc_leaves_a_living_lab_alone(corner: Path) -> None:
+    assert nslab("gc").stdout == ""
+    assert nslab("ls", "-o", "name").stdout == "corner\n"
+
+
+def test_exec_into_a_netns_that_is_gone(corner: Path) -> None:
+    assert subprocess.run(["ip", "netns", "delete", "corner.pod.tools.talker"]).returncode == 0
+    gone = nslab("exec", "pod/tools/talker", "--", "true")
+    assert gone.returncode == 6
+    assert "its netns corner.pod.tools.talker is gone" in gone.stderr
+    assert nslab("up", str(corner)).returncode == 0
+    assert nslab("exec", "pod/tools/talker", "--", "true").returncode == 0
 
 
 def test_exec_passes_exit_code_and_files_on(corner: Path) -> None:

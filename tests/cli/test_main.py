@@ -31,8 +31,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for heading, commands in SECTIONS.items():
-        assert f"{heading}:" in text
+    assert all(f"\n{heading}:\n" in text for heading in SECTIONS)
+    assert "..." not in text.partition("Labs:")[2]
+    for commands in SECTIONS.values():
         for name in commands:
             assert f"\n  {name} " in text
 
@@ -44,14 +45,19 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("args", [
-    ["nonsense"], ["get"], ["version", "extra"], ["up", "--wait", "soon"], ["down", "../../etc"],
-    ["--lab", "A_b", "status"], ["logs", "pod/x", "--tail", "-1"],
+    ["nonsense"], ["get"], ["get", "nonsense"], ["version", "extra"], ["up", "--wait", "soon"], ["down", "../../etc"],
+    ["--lab", "A_b", "status"], ["down", "shop", "--all"], ["logs", "pod/x", "--tail", "-1"],
 ])
 def test_usage_errors_are_2_and_on_stderr(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err
+
+
+def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stauts"]) == 2
+    assert "No such command 'stauts'. Did you mean status?" in capsys.readouterr().err
 
 
 def test_no_lab_is_6(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +137,23 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(client, "labs", interrupted)
     assert main(["ls"]) == 130
+
+
+@pytest.mark.parametrize(("raised", "status", "said"), [
+    (PermissionError(13, "Permission denied", "/run/nslab"), 4, "error: /run/nslab: permission denied\nhint: "),
+    (OSError(28, "No space left on device", "/run/nslab/x"), 5, "error: /run/nslab/x: No space left on device\n"),
+])
+def test_errors_of_the_system_are_messages(
+    raised: OSError, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nslab.agent import client
+
+    def refused() -> None:
+        raise raised
+
+    monkeypatch.setattr(client, "labs", refused)
+    assert main(["ls"]) == status
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_version_imports_nothing_heavy() -> None:
