@@ -12,18 +12,24 @@ Without network policy (the bridge plugin of GKE's older nodes)      With it (pt
 
 On the bridge two Pods of a node talk without the node's IP layer; with routes every packet crosses the node's forward
 hook, where policies are enforced. A hostNetwork Pod lives in its node's netns and gets nothing here.
+
+Neighbours are permanent: hardware addresses follow from IP addresses, so nobody needs ARP to learn them. Learned
+ones would share one table of 1,024 entries with every namespace of the machine (net.ipv4.neigh.default.gc_thresh3 is
+the host's), which the Pods of one busy node fill; packets to the next neighbour are then lost. Permanent ones do not
+count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Node, Pod
-from nslab.components.part import first_host, node_identity, part
-from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+from nslab.components.part import first_host, node_identity, part, pod_mac
+from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
 
 BRIDGE = "cbr0"
+POD_LINK = "eth0"
 
 BRIDGE_SYSCTLS = {
     # The answer of a Service's endpoint to a Pod of the same node is bridged. It must meet conntrack all the same,
@@ -43,8 +49,10 @@ def desired(cluster: Cluster) -> NetState:
         pods = [pod for pod in cluster.pods_by_node[node.name] if not pod.host_network]
         inside = _routed_node(cluster, node, pods) if routed else _bridged_node(cluster, node, pods)
         netns[inside.name] = inside
+        gateway = _neighbours(POD_LINK, [first_host(node.pod_range)])
+        beside = gateway if routed else gateway | _neighbours(POD_LINK, [pod.ip for pod in pods])
         for pod in pods:
-            own = _pod(cluster, node, pod, routed)
+            own = _pod(cluster, node, pod, routed, beside)
             netns[own.name] = own
     return NetState(cluster.lab.name, netns)
 
@@ -57,11 +65,13 @@ def host_link(pod: Pod) -> str:
 def _bridged_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
     name, uid = node_identity(cluster, node)
     lab, mtu = cluster.lab.name, cluster.lab.vpc.mtu
-    links = [Link(BRIDGE, "bridge", stamp(lab, f"node {node.name} {BRIDGE}"), mtu)]
+    mac = pod_mac(first_host(node.pod_range))
+    links = [Link(BRIDGE, "bridge", stamp(lab, f"node {node.name} {BRIDGE}"), mtu, mac=mac)]
     # Hairpin: a Pod that reaches itself through its Service gets the frame back by the port that it came from.
     links += _host_links(cluster, pods, master=BRIDGE, hairpin=True)
     gateway = Address(BRIDGE, f"{first_host(node.pod_range)}/{_length(node.pod_range)}")
-    return part(name, uid, links=links, addresses=[gateway], sysctls=BRIDGE_SYSCTLS)
+    known = _neighbours(BRIDGE, [pod.ip for pod in pods])
+    return part(name, uid, links=links, addresses=[gateway], sysctls=BRIDGE_SYSCTLS, neighbours=known)
 
 
 def _routed_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
@@ -72,30 +82,38 @@ def _routed_node(cluster: Cluster, node: Node, pods: list[Pod]) -> Netns:
     routes += [Route(f"{pod.ip}/32", link=host_link(pod)) for pod in pods]
     # Masquerade takes the address of the link that a packet leaves by: every link has the gateway's.
     addresses = [Address(host_link(pod), f"{gateway}/32") for pod in pods]
-    return part(name, uid, links=_host_links(cluster, pods), addresses=addresses, routes=routes)
+    known = frozenset(Neighbour(host_link(pod), pod.ip, pod_mac(pod.ip)) for pod in pods)
+    links = _host_links(cluster, pods, mac=pod_mac(gateway))
+    return part(name, uid, links=links, addresses=addresses, routes=routes, neighbours=known)
 
 
-def _host_links(cluster: Cluster, pods: list[Pod], *, master: str = "", hairpin: bool = False) -> Iterator[Link]:
+def _host_links(
+    cluster: Cluster, pods: list[Pod], *, master: str = "", hairpin: bool = False, mac: str = ""
+) -> Iterator[Link]:
     lab, mtu = cluster.lab.name, cluster.lab.vpc.mtu
     for pod in pods:
         yield Link(
             host_link(pod), "veth", stamp(lab, f"to pod {pod.key}"), mtu, master, hairpin,
-            peer=(naming.pod_netns(lab, pod), "eth0"), creates_peer=True,
+            peer=(naming.pod_netns(lab, pod), POD_LINK), creates_peer=True, mac=mac,
         )
 
 
-def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool) -> Netns:
+def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool, neighbours: frozenset[Neighbour]) -> Netns:
     lab = cluster.lab.name
     link = Link(
-        "eth0", "veth", stamp(lab, f"pod {pod.key} eth0"), cluster.lab.vpc.mtu,
-        peer=(node_identity(cluster, node)[0], host_link(pod)),
+        POD_LINK, "veth", stamp(lab, f"pod {pod.key} eth0"), cluster.lab.vpc.mtu,
+        peer=(node_identity(cluster, node)[0], host_link(pod)), mac=pod_mac(pod.ip),
     )
     length = "32" if routed else _length(node.pod_range)
-    default = Route("0.0.0.0/0", link="eth0", via=first_host(node.pod_range), onlink=routed)
+    default = Route("0.0.0.0/0", link=POD_LINK, via=first_host(node.pod_range), onlink=routed)
     return part(
-        naming.pod_netns(lab, pod), pod.uid, links=[link], addresses=[Address("eth0", f"{pod.ip}/{length}")],
-        routes=[default],
+        naming.pod_netns(lab, pod), pod.uid, links=[link], addresses=[Address(POD_LINK, f"{pod.ip}/{length}")],
+        routes=[default], neighbours=neighbours,
     )
+
+
+def _neighbours(link: str, ips: Iterable[str]) -> frozenset[Neighbour]:
+    return frozenset(Neighbour(link, ip, pod_mac(ip)) for ip in ips)
 
 
 def _length(prefix: str) -> str:

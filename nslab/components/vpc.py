@@ -29,8 +29,8 @@ from collections.abc import Iterable, Iterator
 from nslab.cluster import naming
 from nslab.cluster.ipv4 import parse_range, to_int
 from nslab.cluster.model import Client, Cluster, Node
-from nslab.components.part import client_identity, first_host, node_identity, owner, part
-from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+from nslab.components.part import client_identity, first_host, machine_mac, node_identity, owner, part
+from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
 from nslab.nft.datatypes import IFNAME, IPV4_ADDR
 from nslab.nft.objects import Chain, Hook, Key, Rule, Set, Table
 from nslab.nft.statements import (
@@ -47,6 +47,7 @@ from nslab.nft.statements import (
 
 EDGE_LINK = "edge"
 INTERNET_LINK = "vpc"
+UPLINK = "eth0"
 DEFAULT = "0.0.0.0/0"
 
 ROUTER_SYSCTLS = {
@@ -62,6 +63,11 @@ VPC_SYSCTLS = ROUTER_SYSCTLS | {
     # Balance by five-tuple, as the cloud's passthrough load balancer does without affinity; the kernel's default
     # would pin a client address to one node.
     "ipv4/fib_multipath_hash_policy": "1",
+}
+NODE_SYSCTLS = ROUTER_SYSCTLS | {
+    # A node refuses what a Service without endpoints is asked. Ten in a row must all hear it; the kernel's default is
+    # one ICMP error a second to each asker.
+    "ipv4/icmp_ratelimit": "0",
 }
 LINK_SYSCTLS = {
     # The kernel takes the larger of "all" and the link's own for the first, and either of them for the second.
@@ -100,21 +106,22 @@ def external_addresses(cluster: Cluster) -> tuple[str, ...]:
 
 def _vpc(cluster: Cluster) -> Netns:
     lab, spec = cluster.lab.name, cluster.lab.vpc
-    links, routes = [], list(_vpc_routes(cluster))
+    gateway, beyond = first_host(spec.node_range), first_host(spec.internet_range)
+    hosts = _Hosts(cluster, gateway)
     for node in cluster.nodes.values():
-        links.append(_downlink(cluster, node_link(node), f"node {node.name}", node_identity(cluster, node)[0]))
-        routes.append(Route(f"{node.ip}/32", link=node_link(node)))
+        hosts.add(node_link(node), node.ip, f"node {node.name}", node_identity(cluster, node)[0])
     for client in _clients(cluster, "vpc"):
-        name = client_identity(cluster, client)[0]
-        links.append(_downlink(cluster, client_link(client), f"client {client.name}", name))
-        routes.append(Route(f"{client.ip}/32", link=client_link(client)))
-    links.append(Link(
+        hosts.add(client_link(client), client.ip, f"client {client.name}", client_identity(cluster, client)[0])
+    edge = Link(
         EDGE_LINK, "veth", stamp(lab, "edge to the internet"), spec.mtu,
-        peer=(naming.internet_netns(lab), INTERNET_LINK), creates_peer=True,
-    ))
+        peer=(naming.internet_netns(lab), INTERNET_LINK), creates_peer=True, mac=machine_mac(gateway),
+    )
+    links = [*hosts.links, edge]
     return part(
-        naming.vpc_netns(lab), "vpc", links=links, addresses=[Address("lo", f"{first_host(spec.node_range)}/32")],
-        routes=routes, sysctls=VPC_SYSCTLS | _of_links(links), tables=[_firewall(cluster)],
+        naming.vpc_netns(lab), "vpc", links=links, addresses=[Address("lo", f"{gateway}/32")],
+        routes=[*_vpc_routes(cluster), *hosts.routes], sysctls=VPC_SYSCTLS | _of_links(links),
+        tables=[_firewall(cluster)],
+        neighbours=frozenset([*hosts.neighbours, Neighbour(EDGE_LINK, beyond, machine_mac(beyond))]),
     )
 
 
@@ -178,30 +185,32 @@ def _source_sets(cluster: Cluster) -> tuple[Set, ...]:
 
 def _internet(cluster: Cluster) -> Netns:
     lab, spec = cluster.lab.name, cluster.lab.vpc
-    gateway = first_host(spec.node_range)
-    links = [Link(INTERNET_LINK, "veth", stamp(lab, "internet to the VPC"), spec.mtu,
-                  peer=(naming.vpc_netns(lab), EDGE_LINK))]
+    gateway, own = first_host(spec.node_range), first_host(spec.internet_range)
+    hosts = _Hosts(cluster, own)
+    for client in _clients(cluster, "internet"):
+        hosts.add(client_link(client), client.ip, f"client {client.name}", client_identity(cluster, client)[0])
+    links = [*hosts.links, Link(
+        INTERNET_LINK, "veth", stamp(lab, "internet to the VPC"), spec.mtu,
+        peer=(naming.vpc_netns(lab), EDGE_LINK), mac=machine_mac(own),
+    )]
     reachable = (spec.external_range, spec.node_range)
     routes = [Route(prefix, link=INTERNET_LINK, via=gateway, onlink=True) for prefix in reachable]
     # Silence, not an ICMP error: a packet from the internet to a private address is lost.
     routes += [Route(prefix, kind="blackhole") for prefix in (spec.pod_range, spec.service_range)]
-    for client in _clients(cluster, "internet"):
-        name = client_identity(cluster, client)[0]
-        links.append(_downlink(cluster, client_link(client), f"client {client.name}", name))
-        routes.append(Route(f"{client.ip}/32", link=client_link(client)))
     return part(
-        naming.internet_netns(lab), "internet", links=links,
-        addresses=[Address("lo", f"{first_host(spec.internet_range)}/32")], routes=routes,
-        sysctls=ROUTER_SYSCTLS | _of_links(links),
+        naming.internet_netns(lab), "internet", links=links, addresses=[Address("lo", f"{own}/32")],
+        routes=[*routes, *hosts.routes], sysctls=ROUTER_SYSCTLS | _of_links(links),
+        neighbours=frozenset([*hosts.neighbours, Neighbour(INTERNET_LINK, gateway, machine_mac(gateway))]),
     )
 
 
 def _node(cluster: Cluster, node: Node) -> Netns:
     name, uid = node_identity(cluster, node)
-    uplink = _uplink(cluster, naming.vpc_netns(cluster.lab.name), node_link(node), f"node {node.name}")
+    vpc, gateway = naming.vpc_netns(cluster.lab.name), first_host(cluster.lab.vpc.node_range)
+    uplink = _uplink(cluster, vpc, node_link(node), f"node {node.name}", node.ip)
     return part(
-        name, uid, links=[uplink], addresses=[Address("eth0", f"{node.ip}/32")],
-        routes=[_default(cluster.lab.vpc.node_range)], sysctls=ROUTER_SYSCTLS | _of_links([uplink]),
+        name, uid, links=[uplink], addresses=[Address(UPLINK, f"{node.ip}/32")], routes=[_default(gateway)],
+        sysctls=NODE_SYSCTLS | _of_links([uplink]), neighbours=_gateway(gateway),
     )
 
 
@@ -210,10 +219,10 @@ def _client(cluster: Cluster, client: Client) -> Netns:
     lab, spec = cluster.lab.name, cluster.lab.vpc
     in_vpc = client.network == "vpc"
     router = naming.vpc_netns(lab) if in_vpc else naming.internet_netns(lab)
+    gateway = first_host(spec.node_range if in_vpc else spec.internet_range)
     return part(
-        name, uid, links=[_uplink(cluster, router, client_link(client), f"client {client.name}")],
-        addresses=[Address("eth0", f"{client.ip}/32")],
-        routes=[_default(spec.node_range if in_vpc else spec.internet_range)],
+        name, uid, links=[_uplink(cluster, router, client_link(client), f"client {client.name}", client.ip)],
+        addresses=[Address(UPLINK, f"{client.ip}/32")], routes=[_default(gateway)], neighbours=_gateway(gateway),
     )
 
 
@@ -221,21 +230,39 @@ def _clients(cluster: Cluster, network: str) -> Iterator[Client]:
     return (client for client in cluster.clients.values() if client.network == network)
 
 
-def _downlink(cluster: Cluster, name: str, long_name: str, netns: str) -> Link:
-    """A router's end of the pair to a host."""
-    alias = stamp(cluster.lab.name, f"to {long_name}")
-    return Link(name, "veth", alias, cluster.lab.vpc.mtu, peer=(netns, "eth0"), creates_peer=True)
+class _Hosts:
+    """What a router has for each host that hangs on it: a link, a route and a neighbour."""
+
+    def __init__(self, cluster: Cluster, gateway: str) -> None:
+        """`gateway` is the router's own address, by which all its hosts know it."""
+        self.lab, self.mtu, self.gateway = cluster.lab.name, cluster.lab.vpc.mtu, gateway
+        self.links: list[Link] = []
+        self.routes: list[Route] = []
+        self.neighbours: list[Neighbour] = []
+
+    def add(self, link: str, ip: str, long_name: str, netns: str) -> None:
+        """Hang the host `ip` in `netns` on the link."""
+        self.links.append(Link(
+            link, "veth", stamp(self.lab, f"to {long_name}"), self.mtu, peer=(netns, UPLINK), creates_peer=True,
+            mac=machine_mac(self.gateway),
+        ))
+        self.routes.append(Route(f"{ip}/32", link=link))
+        self.neighbours.append(Neighbour(link, ip, machine_mac(ip)))
 
 
-def _uplink(cluster: Cluster, router: str, peer: str, long_name: str) -> Link:
+def _uplink(cluster: Cluster, router: str, peer: str, long_name: str, ip: str) -> Link:
     """A host's end of the pair to its router."""
-    alias = stamp(cluster.lab.name, f"{long_name} eth0")
-    return Link("eth0", "veth", alias, cluster.lab.vpc.mtu, peer=(router, peer))
+    alias = stamp(cluster.lab.name, f"{long_name} {UPLINK}")
+    return Link(UPLINK, "veth", alias, cluster.lab.vpc.mtu, peer=(router, peer), mac=machine_mac(ip))
 
 
-def _default(host_range: str) -> Route:
+def _gateway(gateway: str) -> frozenset[Neighbour]:
+    return frozenset([Neighbour(UPLINK, gateway, machine_mac(gateway))])
+
+
+def _default(gateway: str) -> Route:
     """The host's way out. Its address is a /32, so the gateway is on the link by decree, not by prefix."""
-    return Route(DEFAULT, link="eth0", via=first_host(host_range), onlink=True)
+    return Route(DEFAULT, link=UPLINK, via=gateway, onlink=True)
 
 
 def _of_links(links: Iterable[Link]) -> dict[str, str]:

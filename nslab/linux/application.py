@@ -12,11 +12,12 @@ from nslab.linux import files, netns, rtnetlink, sysctls, workers
 from nslab.linux.kernel import Progress
 from nslab.linux.netlink import NetlinkSocket
 from nslab.linux.nftables import NftError, NftSocket
-from nslab.linux.observation import parse_stamp, stamp_of
+from nslab.linux.observation import stamp_of
 from nslab.netstate.model import Link
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
+    AddNeighbours,
     AddNetns,
     ApplyTransaction,
     Batch,
@@ -208,11 +209,11 @@ class Application:
             connection = netns.create(name, operation.alias)
         except FileExistsError:
             owner = stamp_of(name)
-            if owner is None or owner[0] != operation.lab:
+            if owner is None or owner.lab != operation.lab:
                 raise OwnershipError(
                     f"the network namespace {name} exists and is not lab {operation.lab}'s", where=netns.path(name)
                 ) from None
-            if owner != parse_stamp(operation.alias):
+            if owner.uid != operation.uid:
                 raise
             return
         self._opened[name] = _Netns(name, connection)
@@ -242,6 +243,11 @@ class Application:
                 index = inside.index(address.link)
                 if index:
                     inside.queue(rtnetlink.address(address, index, add=False), operation, EADDRNOTAVAIL)
+            case AddNeighbours(neighbours=neighbours, alias=alias):
+                for one in neighbours:
+                    index = self._index_of(inside, one.link, operation)
+                    inside.queue(rtnetlink.add_neighbour(one.ip, one.mac, index), operation)
+                inside.queue(rtnetlink.stamp_loopback(alias), operation)
             case ReplaceRoute(route=route):
                 index_of = partial(self._index_of, inside, operation=operation)
                 inside.queue(rtnetlink.replace_route(route, index_of), operation)

@@ -20,6 +20,7 @@ from nslab.netstate.model import Address, Link, Netns, NetState, Route
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
+    AddNeighbours,
     AddNetns,
     ApplyTransaction,
     Batch,
@@ -52,6 +53,7 @@ class FakeNetns:
     routes: dict[str, Route] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
+    digest: str = ""
 
 
 class FakeKernel:
@@ -121,6 +123,7 @@ class FakeKernel:
             {to: route for to, route in inside.routes.items() if route.link in owned},
             {key: value for key, value in inside.sysctls.items() if forwards or key not in sysctls.ROUTERS},
             {key: table for key, table in inside.tables.items() if table.comment.startswith(f"nslab:{lab}")},
+            digest=inside.digest,
         )
 
     def _other_end(self, end: tuple[str, str]) -> Link | None:
@@ -151,7 +154,9 @@ class FakeKernel:
                 self._configure(operation, self._inside(operation.netns))
 
     def _configure(
-        self, operation: AddAddress | DeleteAddress | ReplaceRoute | DeleteRoute | SetSysctl | ApplyTransaction,
+        self,
+        operation: AddAddress | DeleteAddress | AddNeighbours | ReplaceRoute | DeleteRoute
+        | SetSysctl | ApplyTransaction,
         inside: FakeNetns,
     ) -> None:
         match operation:
@@ -161,6 +166,10 @@ class FakeKernel:
                     inside.addresses.append(address)
             case DeleteAddress(address=address):
                 _delete_address(inside, address)
+            case AddNeighbours(neighbours=neighbours, digest=digest):
+                for neighbour in neighbours:
+                    _require_link(inside, neighbour.link)
+                inside.digest = digest
             case ReplaceRoute(route=route):
                 _check_route(inside, route)
                 inside.routes[route.destination] = route

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from errno import EINVAL, ENOENT
 from functools import partial
+from typing import NamedTuple
 
 from nslab.errors import KernelError, OwnershipError
 from nslab.linux import files, netns, rtnetlink, sysctls, workers
@@ -33,14 +34,23 @@ class _Contents:
     routes: dict[str, Route]
     sysctls: dict[str, str]
     tables: dict[tuple[str, str], Table]
+    digest: str
 
 
-_REMNANT = _Contents("", {}, (), {}, {}, {})
+_REMNANT = _Contents("", {}, (), {}, {}, {}, "")
 """A name whose creation or deletion was killed half way: of no identity, so that a wish for it makes it anew."""
 
 
-def stamp_of(name: str) -> tuple[str, str] | None:
-    """The lab and uid that a netns is stamped with; None where it has no stamp of nslab's or is no netns.
+class Stamp(NamedTuple):
+    """Whose a netns is, which object it stands for, and the digest of the neighbours it was given."""
+
+    lab: str
+    uid: str
+    digest: str
+
+
+def stamp_of(name: str) -> Stamp | None:
+    """What a netns is stamped with; None where it has no stamp of nslab's or is no netns.
 
     Moves the calling thread there: for workers.
     """
@@ -55,12 +65,13 @@ def stamp_of(name: str) -> tuple[str, str] | None:
         connection.close()
 
 
-def parse_stamp(alias: str) -> tuple[str, str] | None:
-    """(lab, uid) of a netns' stamp."""
+def parse_stamp(alias: str) -> Stamp | None:
+    """The stamp that a loopback's alias is, if it is one."""
     if not alias.startswith(netns.STAMP):
         return None
     lab, _, rest = alias.removeprefix(netns.STAMP).partition(" uid=")
-    return lab, rest
+    uid, _, digest = rest.partition(" neighbours=")
+    return Stamp(lab, uid, digest)
 
 
 def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
@@ -119,7 +130,7 @@ def _read(name: str, lab: str) -> _Contents | None:
         connection.close()
     with NftSocket() as nft:
         tables = nft.tables(stamp(lab, "").rstrip())
-    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables)
+    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables, owner[2])
 
 
 def _sysctls(links: dict[int, ObservedLink]) -> dict[str, str]:
@@ -183,6 +194,7 @@ def _netns(lab: str, name: str, contents: _Contents, peers: dict[End, End]) -> N
         frozenset(address for address in contents.addresses if address.link in owned),
         {to: route for to, route in contents.routes.items() if route.link in owned},
         contents.sysctls, contents.tables,
+        digest=contents.digest,
     )
 
 

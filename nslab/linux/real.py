@@ -34,7 +34,7 @@ class RealKernel:
         found: set[str] = set()
 
         def look(lab: str, names: list[str]) -> None:
-            if any((owner := stamp_of(name)) and owner[0] == lab for name in names):
+            if any((owner := stamp_of(name)) and owner.lab == lab for name in names):
                 found.add(lab)
 
         workers.run([partial(look, lab, names) for lab, names in by_prefix.items()])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_aton, inet_ntoa
 from struct import Struct
 from zlib import crc32
@@ -27,6 +28,7 @@ from nslab.netstate.model import Address, Link, Route
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWNEIGH = 28
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
@@ -48,8 +50,11 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST, RTN_BLACKHOLE = 1, 6
 RTNH_F_ONLINK = 4
 
+NDA_DST, NDA_LLADDR, NUD_PERMANENT = 1, 2, 0x80
+
 _LINK = Struct("=BxHiII")
 _ADDRESS = Struct("=BBBBi")
+_NEIGHBOUR = Struct("=BxxxiHBB")
 _ROUTE = Struct("=BBBBBBBBI")
 _NEXTHOP = Struct("=HBBi")
 _INT = Struct("=i")
@@ -173,6 +178,14 @@ def address(address: Address, ifindex: int, *, add: bool) -> bytes:
     body = _ADDRESS.pack(AF_INET, int(length), 0, 0, ifindex)
     body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
     return message(RTM_NEWADDR if add else RTM_DELADDR, NLM_F_CREATE | NLM_F_REPLACE if add else 0, body)
+
+
+@lru_cache(maxsize=1 << 16)
+def add_neighbour(ip: str, mac: str, ifindex: int) -> bytes:
+    """Add or replace a permanent neighbour. Remembered: all Pods of a node have the same ones."""
+    body = _NEIGHBOUR.pack(AF_INET, ifindex, NUD_PERMANENT, 0, 0) + attribute(NDA_DST, inet_aton(ip))
+    body += attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 def replace_route(route: Route, ifindex: Callable[[str], int]) -> bytes:

@@ -20,6 +20,7 @@ ROUTERS = {
     "ipv4/conf/all/send_redirects": "a packet may leave by the link it came by, and that is no bad route",
     "ipv4/conf/default/send_redirects": "inherited by links that are created later",
     "ipv4/conf/all/route_localnet": "NodePorts on 127.0.0.1, as kube-proxy's iptables mode allows",
+    "ipv4/icmp_ratelimit": "0 sends every ICMP error; by default one a second to each destination",
     "ipv4/fib_multipath_hash_policy": "1 spreads flows by addresses and ports, as a cloud's load balancer does",
     "netfilter/nf_conntrack_tcp_be_liberal": "a connection survives packets that came by another way",
 }

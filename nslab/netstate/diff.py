@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nslab.netstate.model import Address, Link, Netns, NetState, Route
+from nslab.netstate.model import Address, Link, Netns, NetState, Route, neighbours_digest
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
+    AddNeighbours,
     AddNetns,
     ApplyTransaction,
     Batch,
@@ -133,6 +134,7 @@ class _Difference:
             missing |= _beside(obsolete, want.addresses)
         yield from (DeleteAddress(want.name, address) for address in _ordered(obsolete))
         yield from (AddAddress(want.name, address) for address in _ordered(missing))
+        yield from self._neighbours(want, have, fresh)
         for sysctl, value in want.sysctls.items():
             if have.sysctls.get(sysctl) != value:
                 yield SetSysctl(want.name, sysctl, value)
@@ -145,6 +147,15 @@ class _Difference:
             transaction = difference(table, have.tables.get(key))
             if transaction is not None:
                 yield ApplyTransaction(want.name, transaction)
+
+    def _neighbours(self, want: Netns, have: Netns, fresh: set[str]) -> Iterator[Operation]:
+        """Those of a fresh link went with its predecessor."""
+        digest = neighbours_digest(want.neighbours)
+        known = have.digest or neighbours_digest(have.neighbours)
+        if digest == known and not (fresh and fresh & {one.link for one in want.neighbours}):
+            return
+        missing = sorted(one for one in want.neighbours if one not in have.neighbours or one.link in fresh)
+        yield AddNeighbours(want.name, want.uid, self.want.lab, tuple(missing), digest)
 
     def _differs(self, netns: str, want: Link, have: Link) -> bool:
         if not have.up or (want.alias, want.mtu, want.master) != (have.alias, have.mtu, have.master):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+from zlib import crc32
 
 from nslab.nft.objects import Table
 
@@ -61,6 +63,17 @@ class Route:
     kind: str = "unicast"
 
 
+class Neighbour(NamedTuple):
+    """A permanent neighbour: the IPv4 address `ip` on the link is at `mac`, without asking (ARP) and for ever.
+
+    A tuple, because a node's Pods share a set of them that is looked at for each Pod.
+    """
+
+    link: str
+    ip: str
+    mac: str
+
+
 @dataclass(frozen=True, slots=True)
 class Netns:
     """One network namespace.
@@ -69,6 +82,10 @@ class Netns:
     another uid is deleted and made anew. An observed one has an empty uid where only its name exists: a kill left it
     half made, or half deleted. `sysctls` maps names below /proc/sys/net, written with slashes
     ("ipv4/ip_forward"), to their value.
+
+    `neighbours` are wanted ones; what an observed netns was given is known by their `digest` alone, which is kept on
+    its loopback. A kernel searches the neighbours of all its namespaces to list those of one; and nothing is lost
+    with one that somebody deleted, since ARP finds it again. None is ever deleted: an address keeps its mac.
     """
 
     name: str
@@ -78,6 +95,8 @@ class Netns:
     routes: dict[str, Route] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
+    neighbours: frozenset[Neighbour] = frozenset()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +106,12 @@ class NetState:
     lab: str
     netns: dict[str, Netns] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=4096)
+def neighbours_digest(neighbours: frozenset[Neighbour]) -> str:
+    """A short text that tells one set of neighbours from another; empty for none."""
+    return f"{crc32(repr(sorted(neighbours)).encode()):08x}" if neighbours else ""
 
 
 def stamp(lab: str, long_name: str) -> str:
@@ -108,7 +133,7 @@ def join(lab: str, parts: Iterable[NetState]) -> NetState:
             if known is None:
                 netns[name] = Netns(
                     name, more.uid, dict(more.links), more.addresses, dict(more.routes), dict(more.sysctls),
-                    dict(more.tables),
+                    dict(more.tables), more.neighbours,
                 )
                 continue
             if known.uid != more.uid:
@@ -119,7 +144,7 @@ def join(lab: str, parts: Iterable[NetState]) -> NetState:
             _update(known.tables, more.tables, f"{name}: table")
             netns[name] = Netns(
                 name, known.uid, known.links, known.addresses | more.addresses, known.routes, known.sysctls,
-                known.tables,
+                known.tables, known.neighbours | more.neighbours if known.neighbours else more.neighbours,
             )
     return NetState(lab, netns, files)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nslab.netstate.model import Address, Link, Route, stamp
+from nslab.netstate.model import Address, Link, Neighbour, Route, stamp
 from nslab.nft.transaction import Transaction
 
 
@@ -104,6 +104,28 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class AddNeighbours:
+    """Make the neighbours known, and write on the loopback that all of `digest` (model.neighbours_digest) are."""
+
+    netns: str
+    uid: str
+    lab: str
+    neighbours: tuple[Neighbour, ...]
+    digest: str
+
+    @property
+    def alias(self) -> str:
+        return stamp(self.lab, f"uid={self.uid} neighbours={self.digest}")
+
+    def describe(self) -> str:
+        lines = [
+            f"ip -n {self.netns} neigh replace {ip} lladdr {mac} dev {link} nud permanent"
+            for link, ip, mac in self.neighbours
+        ]
+        return "\n".join([*lines, f'ip -n {self.netns} link set lo alias "{self.alias}"'])
+
+
+@dataclass(frozen=True, slots=True)
 class ReplaceRoute:
     netns: str
     route: Route
@@ -172,8 +194,8 @@ class RemoveFile:
 
 
 NetnsOperation = (
-    AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | AddAddress | DeleteAddress | ReplaceRoute | DeleteRoute
-    | SetSysctl | ApplyTransaction
+    AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | AddAddress | DeleteAddress | AddNeighbours
+    | ReplaceRoute | DeleteRoute | SetSysctl | ApplyTransaction
 )
 FileOperation = WriteFile | RemoveFile
 Operation = NetnsOperation | FileOperation
