@@ -125,6 +125,13 @@ def test_links_have_no_ipv6_address(real: RealKernel) -> None:
         assert "fe80" not in ip("-n", name, "-6", "address")
 
 
+def test_neighbours_are_permanent(real: RealKernel) -> None:
+    converge(real, state(BUSY))
+    shown = ip("-n", POD, "neigh", "show")
+    assert "10.8.1.11 dev eth0 lladdr 0a:58:0a:08:01:0b PERMANENT" in shown
+    assert len(shown.splitlines()) == 2
+
+
 def test_other_programs_see_aliases_and_names(real: RealKernel) -> None:
     converge(real, state(Wish()))
     assert "alias nslab:t uid=1" in ip("-n", POD, "link", "show", "lo")
