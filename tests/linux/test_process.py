@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nslab.linux import netns, process
+from nslab.linux import locks, netns, process
 from nslab.linux.real import RealKernel
 from nslab.netstate.operations import AddNetns, WriteFile
 from tests.linux.test_conformance import NODE, do
@@ -30,14 +30,14 @@ def ended(pid: int) -> int:
 
 def test_a_lock_has_one_holder_and_says_who(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    assert process.lock_holder(path) is None
-    held = process.lock(path)
+    assert locks.lock_holder(path) is None
+    held = locks.lock(path)
     assert held is not None
-    assert process.lock(path) is None
-    assert process.lock_holder(path) == os.getpid()
+    assert locks.lock(path) is None
+    assert locks.lock_holder(path) == os.getpid()
     os.close(held)
-    assert process.lock_holder(path) is None
-    again = process.lock(path)
+    assert locks.lock_holder(path) is None
+    again = locks.lock(path)
     assert again is not None
     os.close(again)
 
