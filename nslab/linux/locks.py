@@ -1,4 +1,4 @@
-"""Locks that name their holder. Imports nothing of the kernel's: `nslab ls` asks for holders, and for nothing else."""
+"""Locks that name their holder. Imports no netlink: `nslab ls` asks for holders, and for nothing else of the kernel."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def test_a_program_runs_in_the_netns_with_its_files(real: RealKernel, tmp_path: 
     log = tmp_path / "log"
     pid = spawned(NODE, "cat /etc/hosts; ls /sys/class/net; pwd; echo $HOME; cat", log, "/tmp")
     assert ended(pid) == 0
-    assert log.read_text() == "10.0.0.1 there\nlo\n/tmp\n\n"
+    assert log.read_text() == "10.0.0.1 there\n# nslab\nlo\n/tmp\n\n"
     assert Path("/etc/hosts").read_text() == hosts
 
 
@@ -89,12 +91,11 @@ def test_who_does_not_listen_is_killed_with_its_group(real: RealKernel, tmp_path
     started = process.start_time(child)
     process.terminate([pid], timeout=0.1)
     assert ended(pid) == -signal.SIGKILL
-    handle = os.pidfd_open(child) if process.alive(child, started) else None
-    if handle is not None:
-        import select
-
+    with suppress(ProcessLookupError):  # It has ended already.
+        handle = os.pidfd_open(child)
         assert select.select([handle], [], [], 5)[0]
         os.close(handle)
+    assert not process.alive(child, started)
 
 
 def test_exec_becomes_the_program(real: RealKernel) -> None:

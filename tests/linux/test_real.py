@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_named(real: RealKernel) -> None:
 
 def test_files_go_with_the_directories_made_for_them(real: RealKernel) -> None:
     converge(real, state(Wish()))
-    assert Path("/etc/netns/t.vpc/motd").read_text() == "hello\n"
+    assert Path("/etc/netns/t.vpc/motd").read_text() == "hello\n# nslab\n"
     converge(real, NOTHING)
     assert not Path("/etc/netns").exists()
 
