@@ -64,10 +64,13 @@ def test_plan_of_a_new_pod_touches_nothing_else() -> None:
     batch = from_to(Wish(pods=(), known=False), Wish(known=False))
     assert [operation.describe() for operation in batch] == [
         'ip netns add t.pod.p; ip -n t.pod.p link set lo up alias "nslab:t uid=1"',
-        "ip -n t.node.a link add veth-p mtu 1460 type veth peer eth0 netns t.pod.p; "
-        "ip -n t.node.a link set veth-p master cbr0; bridge -n t.node.a link set dev veth-p hairpin on",
+        "ip -n t.node.a link add veth-p numtxqueues 1 numrxqueues 1 type veth"
+        " peer name eth0 numtxqueues 1 numrxqueues 1 netns t.pod.p\n"
+        "ip -n t.node.a link set veth-p mtu 1460 master cbr0 up alias \"nslab:t veth-p to ('t.pod.p', 'eth0')\"\n"
+        "ip -n t.pod.p link set eth0 mtu 1460 up alias \"nslab:t eth0 to ('t.node.a', 'veth-p')\"\n"
+        "bridge -n t.node.a link set dev veth-p hairpin on",
         "ip -n t.pod.p address add 10.8.1.10/24 dev eth0",
-        "ip -n t.pod.p route replace 0.0.0.0/0 via 10.8.1.1 dev eth0",
+        "ip -n t.pod.p route replace 0.0.0.0/0 proto static via 10.8.1.1 dev eth0",
     ]
 
 
