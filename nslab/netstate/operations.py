@@ -196,8 +196,7 @@ class WriteFile:
     content: str
 
     def describe(self) -> str:
-        folder = self.path.rpartition("/")[0]
-        return f"mkdir -p {folder}\ncat > {self.path} <<'EOF'\n{self.content}EOF"
+        return f"install -D -m 644 /dev/stdin {self.path} <<'EOF'\n{self.content}EOF"
 
 
 @dataclass(frozen=True, slots=True)

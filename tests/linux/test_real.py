@@ -139,7 +139,7 @@ def test_other_programs_see_aliases_and_names(real: RealKernel) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(real: RealKernel) -> None:
-    with pytest.raises(KernelError, match="write /proc/nosuch/file"):
+    with pytest.raises(KernelError, match="install -D -m 644 /dev/stdin /proc/nosuch/file"):
         do(real, WriteFile("/proc/nosuch/file", ""))
 
 
