@@ -18,20 +18,22 @@ def topology(spec: Json, *objects: Json) -> str:
 
 
 def pod(name: str, node: str, *ports: str | int, labels: Json | None = None, **spec: Any) -> Json:
-    """A Pod bound to a node. A port is a number, or "NAME:NUMBER/PROTOCOL" of which only the number must be there."""
-    container = {"name": "main", "image": spec.pop("image", "any"), "ports": [_container_port(each) for each in ports]}
-    for key in ("readinessProbe", "command"):
-        if key in spec:
-            container[key] = spec.pop(key)
+    """A Pod bound to a node. A port is a number, or "NAME:NUMBER/PROTOCOL" of which only the number must be there.
+    `sidecars` are more containers; what else is given goes to the Pod's spec."""
+    container = {"name": "main", "image": "any", "ports": [_container_port(each) for each in ports]}
+    if "readinessProbe" in spec:
+        container["readinessProbe"] = spec.pop("readinessProbe")
     return {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels or {"app": name}},
-        "spec": {"nodeName": node, "containers": [container], **spec},
+        "spec": {"nodeName": node, "containers": [container, *spec.pop("sidecars", ())], **spec},
     }
 
 
 def service(name: str, selector: Json | None, *ports: str, **spec: Any) -> Json:
     """A Service. A port is "NAME:NUMBER/PROTOCOL>TARGET", of which only the number must be there."""
-    fields = {"ports": [_service_port(each) for each in ports], **({"selector": selector} if selector else {}), **spec}
+    fields: Json = {"ports": [_service_port(each) for each in ports], **spec}
+    if selector:
+        fields["selector"] = selector
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": fields}
 
 

@@ -183,8 +183,7 @@ def test_a_service_without_endpoints_refuses(lab: RunningLab, at: Addresses) -> 
         for proto, port in (("tcp", "http"), ("udp", "dgram"))
     ]
     outside = [
-        ask("client/vm", f"node/node-b:{at.node_port['empty']}"),
-        ask("node/node-a", f"node/node-a:{at.node_port['empty']}"), ask("node/node-a", f"node/node-c:{at.node_port['empty']}"),
+        *(ask(source, f"node/node-b:{at.node_port['empty']}") for source in ("client/vm", "node/node-b", "node/node-c")),
         ask("client/laptop", f"{EMPTY_VIP}:80"), ask("client/laptop", f"{EMPTY_VIP}:80", "udp"),
         ask("pod/caller-b", f"{EMPTY_VIP}:80"), ask("node/node-b", f"{EMPTY_VIP}:80", "udp"),
     ]
@@ -193,17 +192,19 @@ def test_a_service_without_endpoints_refuses(lab: RunningLab, at: Addresses) -> 
 
 
 def test_http_to_a_service_without_endpoints_is_refused(lab: RunningLab, at: Addresses) -> None:
-    found = verdicts(lab, *(ask(source, f"http://{at.cluster_ip['empty']}/", "http") for source in ("node/node-a", "pod/caller-a")))
+    url = f"http://{at.cluster_ip['empty']}/"
+    found = verdicts(lab, *(ask(source, url, "http") for source in ("node/node-a", "pod/caller-a")))
     assert set(found.values()) == {"refused"}, found
 
 
 def test_an_undefined_port_is_refused_and_an_unused_cluster_ip_is_silent(lab: RunningLab, at: Addresses) -> None:
     unused = next(f"10.12.0.{host}" for host in range(200, 255) if f"10.12.0.{host}" not in at.cluster_ip.values())
     sources = ("pod/caller-a", "node/node-c")
-    protocols = ("tcp", "udp")
-    refused = verdicts(lab, *(ask(source, f"{at.cluster_ip['web']}:81", proto) for source in sources for proto in protocols))
+    undefined = f"{at.cluster_ip['web']}:81"
+    each = [(source, proto) for source in sources for proto in ("tcp", "udp")]
+    refused = verdicts(lab, *(ask(source, undefined, proto) for source, proto in each))
     assert set(refused.values()) == {"refused"}, refused
-    silent = verdicts(lab, *(silence(source, f"{unused}:80", proto) for source in sources for proto in protocols))
+    silent = verdicts(lab, *(silence(source, f"{unused}:80", proto) for source, proto in each))
     assert set(silent.values()) == {"timeout"}, silent
 
 
