@@ -66,7 +66,8 @@ class FeatureError(NslabError):
 class KernelError(NslabError):
     """The kernel refused an operation.
 
-    `operation` is the refused operation as an `ip`, `nft` or `sysctl` line, `errno` the kernel's answer and
+    `operation` is the refused operation as `ip`, `nft` or `sysctl` lines, of which the message quotes the first;
+    `errno` is the kernel's answer and
     `netns` the network namespace it was meant for.
     """
 
@@ -77,7 +78,8 @@ class KernelError(NslabError):
         from os import strerror
 
         name = errorcode.get(errno, str(errno))
-        text = f"the kernel refused `{operation}`: {strerror(errno)} ({name})"
+        first, _, more = operation.partition("\n")
+        text = f"the kernel refused `{first}{' ..' if more else ''}`: {strerror(errno)} ({name})"
         super().__init__(f"{text}: {detail}" if detail else text, hint=hint, where=f"netns {netns}")
         self.operation = operation
         self.errno = errno

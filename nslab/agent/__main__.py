@@ -17,7 +17,7 @@ import setproctitle
 
 from nslab.agent.daemon import Agent
 from nslab.agent.store import Paths
-from nslab.linux import process
+from nslab.linux import locks
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
         return 0
     paths = Paths(lab)
     paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = process.lock(str(paths.lock))
+    lock = locks.lock(str(paths.lock))
     if lock is None:
         _say({"busy": True})
         return 0

@@ -265,7 +265,7 @@ def _ready(lab: str) -> dict[str, bool]:
 
 def _holder(lab: str) -> int | None:
     """The pid of the process that holds the lab's lock, if one does."""
-    from nslab.linux.process import lock_holder
+    from nslab.linux.locks import lock_holder
 
     return lock_holder(str(Paths(lab).lock))
 

@@ -15,7 +15,8 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nslab import __version__, errors
@@ -25,8 +26,11 @@ from nslab.agent.readiness import Readiness
 from nslab.agent.report import changes, summary
 from nslab.agent.responder import Responder
 from nslab.agent.store import Paths, State
+from nslab.cluster import naming
 from nslab.cluster.allocate import allocate, with_readiness
 from nslab.cluster.model import Cluster, Leases
+from nslab.components.kube_proxy import udp_backends
+from nslab.linux.conntrack import flush_stale_udp
 from nslab.linux.real import RealKernel
 
 log = logging.getLogger("nslab.agent")
@@ -34,8 +38,19 @@ log = logging.getLogger("nslab.agent")
 Json = dict[str, Any]
 REQUEST_TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
-IDLE_TIMEOUT = 5.0
+SEND_TIMEOUT = 5.0
+"""Seconds that a client may keep everybody waiting by not reading its answer."""
+IDLE_TIMEOUT = 2.0
 """Seconds after which an agent without a lab ends: its `up` was killed, or its objects could not be placed."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """A client whose request is not complete yet, and when (monotonic seconds) it has taken too long."""
+
+    connection: socket.socket
+    deadline: float
+    received: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -45,6 +60,9 @@ class Waiter:
     connection: socket.socket
     deadline: float
     result: Json
+
+
+CHUNK = 1 << 20
 
 
 class Agent:
@@ -57,9 +75,10 @@ class Agent:
         self.network = Network(RealKernel(), lab)
         self.responder = Responder(self.paths)
         self.containers = containers.Containers(self.paths)
-        self.readiness = Readiness(self.containers.restart)
+        self.readiness = Readiness(self.containers.restart, store.load_readiness(lab))
         self.state: State | None = None
         self.cluster: Cluster | None = None
+        self.callers: list[Caller] = []
         self.waiters: list[Waiter] = []
         self.stopping = False
         self.idle_since = time.monotonic()
@@ -70,52 +89,72 @@ class Agent:
 
     def serve(self) -> None:
         """Answer and watch until told to stop. Resumes a lab that a former agent left."""
-        self.selector.register(self.listening, selectors.EVENT_READ)
+        self.selector.register(self.listening, selectors.EVENT_READ, self._accept)
         wake, signal_end = socket.socketpair()
         for end in (wake, signal_end):
             end.setblocking(False)
         signal.set_wakeup_fd(signal_end.fileno())
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.selector.register(wake, selectors.EVENT_READ)
-        self.selector.register(self.readiness.fileno(), selectors.EVENT_READ)
+        self.selector.register(wake, selectors.EVENT_READ, lambda: wake.recv(4096))
+        self.selector.register(self.readiness.fileno(), selectors.EVENT_READ, lambda: None)  # the tick takes answers
         self._resume()
         while not self.stopping:
             for key, _ in self.selector.select(self._tick()):
-                if key.fileobj is self.listening:
-                    self._accept()
-                elif key.fileobj is wake:
-                    wake.recv(4096)
+                key.data()
+        for waiter in self.waiters:
+            ended = errors.NslabError(f"lab {self.lab} was taken down, or over, before every Pod was ready")
+            self._answer(waiter.connection, {"error": messages.encode_error(ended)})
 
     def _resume(self) -> None:
-        """Take over a lab that is up: its containers, and the kernel to the state on disk."""
+        """Take over the containers of a lab that is up. Its network stands without an agent; whatever is amiss there
+        is mended by the `up` that started this one."""
         try:
             self.state = store.load(self.lab)
+            self._run(allocate(self.state.manifest, self.state.leases, self.readiness.ready))
         except errors.NotFoundError:
             return
-        try:
-            cluster = allocate(self.state.manifest, self.state.leases)
-            self.network.converge(cluster)
-            self._run(cluster)
         except errors.NslabError as error:
             log.error("taking over %s: %s", self.lab, error)
 
     def _accept(self) -> None:
         connection, _ = self.listening.accept()
-        connection.settimeout(REQUEST_TIMEOUT)
-        answer: Json | None
+        connection.setblocking(False)
+        caller = Caller(connection, time.monotonic() + REQUEST_TIMEOUT)
+        self.callers.append(caller)
+        self.selector.register(connection, selectors.EVENT_READ, partial(self._hear, caller))
+
+    def _hear(self, caller: Caller) -> None:
         try:
-            request = next(messages.receive(connection), None)
-            if request is None:
-                connection.close()
-                return
-            answer = self.operations[request["op"]](request, connection)
-        except errors.NslabError as error:
-            answer = {"error": messages.encode_error(error)}
+            chunk = caller.connection.recv(CHUNK)
         except OSError as error:  # a client that went away in the middle hurts no one
             log.info("a client left: %s", error)
-            connection.close()
+            chunk = b""
+        caller.received.append(chunk)
+        if chunk and not chunk.endswith(b"\n"):
             return
+        self._forget(caller)
+        if chunk:
+            caller.connection.settimeout(SEND_TIMEOUT)
+            self._obey(b"".join(caller.received), caller.connection)
+        else:
+            caller.connection.close()
+
+    def _forget(self, caller: Caller) -> None:
+        self.selector.unregister(caller.connection)
+        self.callers.remove(caller)
+        self.idle_since = time.monotonic()
+
+    def _obey(self, line: bytes, connection: socket.socket) -> None:
+        answer: Json | None
+        try:
+            request = messages.decode_request(line)
+            operation = self.operations.get(request["op"])
+            if operation is None:
+                raise errors.NslabError(f"an agent does not know how to {request['op']}")
+            answer = operation(request, connection)
+        except errors.NslabError as error:
+            answer = {"error": messages.encode_error(error)}
         except Exception as error:  # a defect: the client is told, the agent lives on
             log.exception("request failed")
             defect = errors.NslabError(f"the agent failed: {error!r}", hint=f"its log: {self.paths.agent_log}")
@@ -144,7 +183,8 @@ class Agent:
                     messages.send(connection, {"progress": [phase, done, total]})
 
         manifest = store.decode_manifest(request["manifest"])
-        former, former_cluster = self.state, self.cluster
+        former, former_cluster = self._state(), self.cluster
+        followed = self.network.reached is not None
         cluster = allocate(manifest, former.leases if former else Leases(), self.readiness.ready)
         cluster = with_readiness(cluster, self.readiness.replaced(cluster))
         plan = self.network.plan(cluster)  # what is not ours is refused before anything is written
@@ -154,6 +194,8 @@ class Agent:
         store.save_summary(self.lab, summary(cluster, self.state))
         self.responder.start()
         batch = self.network.apply(*plan, progress)
+        if former is not None:
+            self._forget_stale_udp(former_cluster if followed else None, cluster)
         self._run(cluster)
         result = {
             "lab": self.lab,
@@ -166,6 +208,13 @@ class Agent:
         waiter = Waiter(connection, time.monotonic() + float(request.get("wait", 0.0)), result)
         self.waiters.append(waiter)
         return None
+
+    def _state(self) -> State | None:
+        """What the lab is so far. Raises StateError where it has a state that cannot be read."""
+        if self.state is None:
+            with suppress(errors.NotFoundError):
+                self.state = store.load(self.lab)
+        return self.state
 
     def _run(self, cluster: Cluster) -> None:
         """Make containers and probes those of `cluster`, whose network stands."""
@@ -207,19 +256,34 @@ class Agent:
         due = [1.0, self.containers.tick(), self.readiness.tick()]
         if self.readiness.changed and self.cluster is not None:
             self._follow_readiness(self.cluster)
-        elif self.state is None and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
+        elif self.state is None and not self.callers and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
             self.stopping = True
         self._release_waiters()
-        due += [max(0.0, waiter.deadline - time.monotonic()) for waiter in self.waiters]
-        return min(due)
+        now = time.monotonic()
+        for caller in [caller for caller in self.callers if now >= caller.deadline]:
+            self._forget(caller)
+            caller.connection.close()
+        due += [max(0.0, waiting.deadline - now) for waiting in (*self.waiters, *self.callers)]
+        return 0.0 if self.stopping else min(due)
 
     def _follow_readiness(self, cluster: Cluster) -> None:
         self.readiness.changed = False
+        store.save_readiness(self.lab, self.readiness.remembered())
         self.cluster = with_readiness(cluster, self.readiness.ready)
         try:
             self.network.follow(self.cluster)
         except errors.KernelError as error:
             log.error("following a change of readiness: %s", error)
+        self._forget_stale_udp(cluster, self.cluster)
+
+    def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:
+        """Once rules have changed: conntrack would send UDP flows on to endpoints that are gone. No former Cluster:
+        nobody knows what has changed."""
+        nodes = [naming.node_netns(self.lab, name) for name in cluster.nodes]
+        try:
+            flush_stale_udp(nodes, udp_backends(former) if former else {}, udp_backends(cluster))
+        except OSError as error:
+            log.error("forgetting UDP flows to endpoints that are gone: %s", error)
 
     def _release_waiters(self) -> None:
         if not self.waiters:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from nslab.cluster.model import Cluster
 from nslab.components.desired import desired
+from nslab.errors import OwnershipError
 from nslab.linux.kernel import Kernel, Progress
 from nslab.netstate.diff import diff
 from nslab.netstate.model import NetState
@@ -27,10 +28,14 @@ class Network:
 
     def plan(self, cluster: Cluster | None) -> tuple[NetState, Batch]:
         """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
-        nothing is wanted. Raises OwnershipError where a wanted name is somebody else's."""
+        nothing is wanted. Raises OwnershipError where a wanted name is somebody else's, and FeatureError where the
+        kernel lacks what the operations need."""
         want = desired(cluster) if cluster else NetState(self.lab)
         have = self.kernel.observe(self.lab, want.netns, want.files)
-        return want, diff(want, have)
+        _refuse_foreign(want, have)
+        batch = diff(want, have)
+        self.kernel.require(batch)
+        return want, batch
 
     def converge(self, cluster: Cluster | None, progress: Progress | None = None) -> Batch:
         """Make the kernel hold what the Cluster wants; returns the operations done. Raises KernelError."""
@@ -49,3 +54,22 @@ class Network:
             return self.converge(cluster)
         want = desired(cluster)
         return self.apply(want, diff(want, self.reached))
+
+
+def _refuse_foreign(want: NetState, have: NetState) -> None:
+    """Raise OwnershipError where a namespace of the lab's holds a link or table of a wanted name that is not its."""
+    for name, there in have.netns.items():
+        wanted = want.netns.get(name)
+        if not there.foreign or wanted is None or wanted.uid != there.uid:
+            continue
+        links = {f"link delete {link}": f"ip -n {name} link delete {link}" for link in wanted.links}
+        tables = {
+            f"delete table {family} {table}": f"ip netns exec {name} nft delete table {family} {table}"
+            for family, table in wanted.tables
+        }
+        for taken, remedy in sorted((links | tables).items()):
+            if taken in there.foreign:
+                raise OwnershipError(
+                    f"{taken.replace('delete ', '')} exists and is not the lab's",
+                    hint=f"remove it with `{remedy}`", where=f"netns {name}",
+                )

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nslab.api.objects import ClientSpec, ClusterSpec, LabSpec, Manifest, NodeSpec, Object, VpcSpec
-from nslab.cluster.model import Leases
 from nslab.cluster.naming import STATE_ROOT
 from nslab.errors import NotFoundError
+
+if TYPE_CHECKING:  # `nslab ls` reads summaries, and shall not wait for the nouns of what they sum up
+    from nslab.api.objects import Manifest
+    from nslab.cluster.model import Leases
 
 Json = dict[str, Any]
 
@@ -88,6 +88,8 @@ class Paths:
 
 def write_atomically(path: Path, content: str) -> None:
     """Replace the file's content so that a reader, or a crash, sees the old or the new one and nothing between."""
+    import tempfile
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w") as file:
@@ -108,6 +110,8 @@ def save(state: State) -> None:
 
 def load(lab: str) -> State:
     """Read the lab's state. Raises NotFoundError where there is none."""
+    from nslab.cluster.model import Leases
+
     try:
         encoded = json.loads(Paths(lab).state.read_bytes())
     except FileNotFoundError:
@@ -130,6 +134,8 @@ def labs() -> list[str]:
 
 def remove(lab: str) -> None:
     """Remove the lab's state, and the root of all states when it was the last one. What is gone already is fine."""
+    import shutil
+
     shutil.rmtree(Paths(lab).root, ignore_errors=True)
     with suppress(OSError):  # other labs live there, or it is gone
         os.rmdir(STATE_ROOT)
@@ -150,6 +156,8 @@ def encode_manifest(manifest: Manifest) -> Json:
 
 def decode_manifest(encoded: Json) -> Manifest:
     """The inverse of `encode_manifest`."""
+    from nslab.api.objects import ClientSpec, ClusterSpec, LabSpec, Manifest, NodeSpec, Object, VpcSpec
+
     lab = dict(encoded["lab"])
     lab["cluster"] = ClusterSpec(**lab["cluster"])
     lab["vpc"] = VpcSpec(**lab["vpc"])

@@ -10,7 +10,7 @@ from nslab.agent.containers import Containers
 from nslab.agent.network import Network
 from nslab.agent.store import Paths
 from nslab.errors import BusyError
-from nslab.linux import process
+from nslab.linux import locks
 from nslab.linux.kernel import Progress
 from nslab.linux.real import RealKernel
 from nslab.servers.responder_client import ResponderClient
@@ -25,9 +25,9 @@ def teardown(lab: str, progress: Progress | None = None) -> bool:
     known = paths.root.is_dir()
     lock = None
     if known:
-        lock = process.lock(str(paths.lock))
+        lock = locks.lock(str(paths.lock))
         if lock is None:
-            holder = process.lock_holder(str(paths.lock))
+            holder = locks.lock_holder(str(paths.lock))
             raise BusyError(f"lab {lab} is held by process {holder}", hint="wait for it to end, and try again")
         _end_processes(paths)
     batch = Network(RealKernel(), lab).converge(None, progress)

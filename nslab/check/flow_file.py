@@ -5,16 +5,17 @@ The fields of one flow are read by `decode`, which the command's options and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from statistics import median
 from typing import Any, Final
 
 from nslab.api.objects import Body
-from nslab.api.yaml_reader import Document, Path, read
+from nslab.api.yaml_reader import Path, read
 from nslab.check.references import Destination, Source, destination, sources
-from nslab.cluster.model import Cluster
+from nslab.cluster.model import Cluster, Service
 from nslab.errors import ManifestError, NotFoundError, UsageError
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
 
@@ -23,6 +24,9 @@ FIELDS: Final = ("id", "from", "to", "proto", "count", "timeout", "http")
 _HTTP_FIELDS: Final = ("method", "path", "host", "headers", "sni", "insecure", "body")
 _MAX_COUNT: Final = 1_000_000
 _MAX_TIMEOUT: Final = 600
+
+
+ServicesByPod = Mapping[str, Mapping[str, Service]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +69,20 @@ def read_flows(file: str, text: str, cluster: Cluster) -> list[Asked]:
 
     Raises ManifestError with every fault as FILE:LINE:COL: flow ID: what is wrong.
     """
-    flows: list[Asked] = []
+    flows = _from_json(text, cluster)
+    if flows:
+        return flows
     faults: list[str] = []
-    seen: set[str] = set()
     for document in read(file, text):
         faults += [f"{where}: {message}" for where, message in document.faults]
-        for path, entry in _entries(document, faults):
-            name = str(entry.get("id", len(seen) + 1))
-            found = Faults()
-            if name in seen:
-                found.add(("id",), "the id is given twice")
-            seen.add(name)
-            flows += decode(cluster, {**entry, "id": name}, found)
-            for at, message in found.found:
-                faults.append(f"{document.place.at((*path, *at), key=True)}: flow {name}: {message}")
+        if document.faults:
+            continue
+        if not isinstance(document.value, list):
+            faults.append(f"{document.place.at()}: must be a list of flows")
+            continue
+        found, misfits = _decoded(cluster, document.value)
+        flows += found
+        faults += [f"{document.place.at(path, key=True)}: {message}" for path, message in misfits]
     if not flows and not faults:
         faults.append(f"{file}:1:1: there are no flows in it")
     if faults:
@@ -86,17 +90,36 @@ def read_flows(file: str, text: str, cluster: Cluster) -> list[Asked]:
     return flows
 
 
-def _entries(document: Document, faults: list[str]) -> Iterator[tuple[Path, Body]]:
-    if document.faults:
-        return
-    if not isinstance(document.value, list):
-        faults.append(f"{document.place.at()}: must be a list of flows")
-        return
-    for index, entry in enumerate(document.value):
-        if isinstance(entry, dict):
-            yield (index,), entry
-        else:
-            faults.append(f"{document.place.at((index,))}: a flow must be a mapping, not {entry!r}")
+def _from_json(text: str, cluster: Cluster) -> list[Asked]:
+    """The flows of a faultless JSON list, which json reads much faster than YAML's reader; none for anything else,
+    for only that reader knows the places of faults."""
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(entries, list):
+        return []
+    flows, misfits = _decoded(cluster, entries)
+    return [] if misfits else flows
+
+
+def _decoded(cluster: Cluster, entries: list[Any]) -> tuple[list[Asked], list[tuple[Path, str]]]:
+    """The flows of the entries, and each fault with its path."""
+    flows: list[Asked] = []
+    misfits: list[tuple[Path, str]] = []
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            misfits.append(((index,), f"a flow must be a mapping, not {entry!r}"))
+            continue
+        name = str(entry.get("id", len(seen) + 1))
+        faults = Faults()
+        if name in seen:
+            faults.add(("id",), "the id is given twice")
+        seen.add(name)
+        flows += decode(cluster, {**entry, "id": name}, faults)
+        misfits += [((index, *at), f"flow {name}: {message}") for at, message in faults.found]
+    return flows, misfits
 
 
 def decode(cluster: Cluster, body: Body, faults: Faults, fields: Iterable[str] = FIELDS) -> list[Asked]:
@@ -201,8 +224,9 @@ def _authority(to: Destination) -> str:
     return f"[{to.ip}]:{to.port}" if ":" in to.ip else f"{to.ip}:{to.port}"
 
 
-def to_json(flow: Flow, source: str, to: str, result: FlowResult, cluster: Cluster) -> dict[str, Any]:
-    """The answer of interface section 5 for one flow; `source` and `to` are what was asked for."""
+def to_json(flow: Flow, source: str, to: str, result: FlowResult, behind: ServicesByPod) -> dict[str, Any]:
+    """The answer of interface section 5 for one flow; `source` and `to` are what was asked for, `behind` the lab's
+    `services_by_pod`."""
     milliseconds = [rtt * 1000 for rtt in result.rtts]
     return {
         "id": flow.id,
@@ -215,7 +239,7 @@ def to_json(flow: Flow, source: str, to: str, result: FlowResult, cluster: Clust
         "responders": result.responders,
         "client_ips": result.client_ips,
         "http": {
-            "status": result.statuses, "headers": result.headers, "service": service_of(cluster, flow, result),
+            "status": result.statuses, "headers": result.headers, "service": service_of(behind, flow, result),
         },
         "rtt_ms": {
             name: round(pick(milliseconds), 3) if milliseconds else None
@@ -225,15 +249,24 @@ def to_json(flow: Flow, source: str, to: str, result: FlowResult, cluster: Clust
     }
 
 
-def service_of(cluster: Cluster, flow: Flow, result: FlowResult) -> str | None:
+def services_by_pod(cluster: Cluster) -> ServicesByPod:
+    """For each Pod (by key) the Services, by key, that have it behind them, in the Cluster's order."""
+    found: dict[str, dict[str, Service]] = {}
+    for key, service in cluster.services.items():
+        for port in service.ports:
+            for endpoint in port.endpoints:
+                found.setdefault(endpoint.pod, {})[key] = service
+    return found
+
+
+def service_of(behind: ServicesByPod, flow: Flow, result: FlowResult) -> str | None:
     """The Service that was asked, if the address is one's; else the only one that has all responders behind it."""
     if not result.responders:
         return None
-    behind = []
-    for service in cluster.services.values():
-        pods = {endpoint.pod for port in service.ports for endpoint in port.endpoints}
-        if pods >= result.responders.keys():
-            if flow.ip in (service.cluster_ip, *service.load_balancer_ips, *service.external_ips):
-                return service.key
-            behind.append(service.key)
-    return behind[0] if len(behind) == 1 else None
+    first, *others = (behind.get(pod, {}) for pod in result.responders)
+    common = [key for key in first if all(key in services for services in others)]
+    for key in common:
+        service = first[key]
+        if flow.ip in (service.cluster_ip, *service.load_balancer_ips, *service.external_ips):
+            return key
+    return common[0] if len(common) == 1 else None

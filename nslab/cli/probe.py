@@ -99,23 +99,24 @@ def from_file(cluster: Cluster, path: str) -> list[Asked]:
 
 def send(cluster: Cluster, flows: Sequence[Asked]) -> list[Json]:
     """Send all flows at once; the answers are in their order."""
-    from nslab.check.flow_file import to_json
+    from nslab.check.flow_file import services_by_pod, to_json
     from nslab.cli.progress import progress_bar
     from nslab.servers.prober import probe as run
 
     with progress_bar() as progress:
         results = run([each.flow for each in flows], partial(progress, "probe") if progress else None)
+    behind = services_by_pod(cluster)
     return [
-        to_json(each.flow, each.source.reference, each.to.label, result, cluster)
+        to_json(each.flow, each.source.reference, each.to.label, result, behind)
         for each, result in zip(flows, results, strict=True)
     ]
 
 
 def show(answers: list[Json], output: str) -> None:
     if output == "json":
-        from nslab.cli.output import print_json
+        from nslab.cli.output import print_json_lines
 
-        print_json(answers)
+        print_json_lines(answers)
         return
     click.echo(columns.table(HEADINGS, map(row, answers)), nl=False)
     for answer in answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nslab.cli.columns import count
-from nslab.cli.messages import warn
+from nslab.cli.messages import tell_ignored, warn
 from nslab.cli.options import lab_option_with, output_option
 from nslab.cli.privilege import require_privilege
 from nslab.cli.seconds import seconds
@@ -72,11 +72,12 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
             manifest = read(paths, lab, ignore_unknown, progress)
         result = client.up(manifest, wait=wait, progress=progress, standby=agent)
     warn(result.warnings)
+    tell_ignored(manifest.ignored)
     if result.not_ready:
         warn([f"not ready{f' within {wait:g} s' if wait else ' yet'}: {_some(result.not_ready)}"])
     report = run_checks(result.lab) if then_check else None
     if output == "json":
-        print_result(result, report)
+        print_result(result, manifest.ignored, report)
     else:
         click.echo(summary(result))
         if report is not None:
@@ -123,15 +124,16 @@ def read(paths: tuple[str, ...], lab: str | None, ignore_unknown: bool, progress
     return replace(manifest, lab=replace(manifest.lab, name=lab)) if lab else manifest
 
 
-def print_result(result: UpResult, report: Report | None) -> None:
-    """What was done as JSON, and the report of the checks where they were run."""
+def print_result(result: UpResult, ignored: Sequence[str], report: Report | None) -> None:
+    """What was done as JSON, with the objects that carry nothing for the network, and the report of the checks where
+    they were run."""
     from dataclasses import asdict
 
     from nslab.check.report import to_json
     from nslab.cli.output import print_json
 
     checks = {"check": to_json(report)} if report is not None else {}
-    print_json({**asdict(result), "ready": result.ready, **checks})
+    print_json({**asdict(result), "ready": result.ready, "ignored": list(ignored), **checks})
 
 
 def summary(result: UpResult) -> str:

@@ -6,9 +6,10 @@ never another's.
 
 from __future__ import annotations
 
-from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from nslab.cluster.model import Pod
+if TYPE_CHECKING:
+    from nslab.cluster.model import Pod
 
 STATE_ROOT = "/run/nslab"
 
@@ -43,18 +44,25 @@ def pod_netns(lab: str, pod: Pod) -> str:
 
 def link_name(prefix: str, long_name: str) -> str:
     """`prefix` and a hash of the long name, within the kernel's 15 characters (IFNAMSIZ - 1)."""
-    return f"{prefix}{sha256(long_name.encode()).hexdigest()}"[:15]
+    return f"{prefix}{_digest(long_name)}"[:15]
 
 
 def _bounded(name: str, limit: int = 255) -> str:
     """A file name of at most `limit` octets; a longer one ends in a hash of the whole."""
     if len(name) <= limit:
         return name
-    digest = sha256(name.encode()).hexdigest()[:10]
+    digest = _digest(name)[:10]
     return f"{name[: limit - 11]}-{digest}"
 
 
 def object_uid(identity: str) -> str:
     """A UUID, as metadata.uid has one, that is the same for the same identity."""
-    digest = sha256(identity.encode()).hexdigest()
+    digest = _digest(identity)
     return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
+
+
+def _digest(text: str) -> str:
+    """SHA-256 in hexadecimal. Its import loads OpenSSL, which commands that only need names of files can spare."""
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()

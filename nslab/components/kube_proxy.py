@@ -84,6 +84,25 @@ def is_proxied(service: Service) -> bool:
     return not any(label in labels for label in OPT_OUT_LABELS)
 
 
+def udp_backends(cluster: Cluster) -> dict[tuple[str, int], frozenset[tuple[str, int]]]:
+    """Where datagrams to each address and port of a Service may have been sent; a node port's address is empty.
+
+    Every endpoint that serves counts, whatever the policies choose among them. What conntrack remembers of a flow to
+    another one has to be forgotten.
+    """
+    backends: dict[tuple[str, int], frozenset[tuple[str, int]]] = {}
+    for service in filter(is_proxied, cluster.services.values()):
+        addresses = (service.cluster_ip, *service.load_balancer_ips, *service.external_ips)
+        for port in service.ports:
+            if port.protocol != "UDP":
+                continue
+            serving = frozenset((each.ip, each.port) for each in port.endpoints if each.ready or each.serving)
+            backends.update(((address, port.port), serving) for address in addresses)
+            if port.node_port:
+                backends["", port.node_port] = serving
+    return backends
+
+
 def mark(port: ServicePort, variant: int) -> int:
     """The ct mark of connections to a Service port; `variant` is ALL, LOCAL or EXTERNAL_LOCAL."""
     return port.number * 4 + variant

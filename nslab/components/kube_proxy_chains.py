@@ -176,19 +176,23 @@ def _masquerading(vpc: VpcSpec) -> Chain:
 
 
 def _balancing(balancer: Balancer, count: int, timeout: int) -> Chain:
+    """The chain that draws one of `count` endpoints. A rule a protocol: nft(8) takes a port in `dnat to` only where
+    the rule says which protocol's it is."""
     draw = SetMark("meta", numgen_random(count))
     dnat = DnatToMap(SLOT, balancer.endpoints)
-    name = balancer.chain(count, timeout)
-    if not timeout:
-        return Chain(name, (Rule((draw, dnat), f"one of {count}, all alike"),))
-    remember = Remember("affinity", (IP_SADDR, CT_MARK), META_MARK, timeout)
-    return Chain(name, (
-        Rule(
-            (SetMarkFromMap("meta", (IP_SADDR, CT_MARK), "affinity"), remember, dnat),
+    rules: list[Rule] = []
+    for protocol in ("tcp", "udp", "sctp"):
+        of_protocol = Compare(META_L4PROTO, protocol)
+        if not timeout:
+            rules.append(Rule((of_protocol, draw, dnat), f"one of {count}, all alike"))
+            continue
+        remember = Remember("affinity", (IP_SADDR, CT_MARK), META_MARK, timeout)
+        rules.append(Rule(
+            (of_protocol, SetMarkFromMap("meta", (IP_SADDR, CT_MARK), "affinity"), remember, dnat),
             "this client's last endpoint, while it is one",
-        ),
-        Rule(
-            (draw, SetMarkFromMap("meta", SLOT, balancer.affinity_slots), remember, dnat),
+        ))
+        rules.append(Rule(
+            (of_protocol, draw, SetMarkFromMap("meta", SLOT, balancer.affinity_slots), remember, dnat),
             f"a new client: one of {count}, remembered for {timeout} s",
-        ),
-    ))
+        ))
+    return Chain(balancer.chain(count, timeout), tuple(rules))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
 from functools import partial
 
@@ -121,14 +122,13 @@ class Application:
         netns.raise_open_files(256 + _FILES_PER_NETNS * len(names))
         for phase, operations in self._batch.phases:
             if operations or (phase == "configure" and self._far_ends):
-                self._run_phase(phase, operations)
+                with netns.prepared_root() if phase == "netns" else nullcontext():
+                    self._run_phase(phase, operations)
         if any(isinstance(operation, DeleteNetns) for operation in self._batch):
             netns.restore_root()
 
     def _run_phase(self, phase: str, operations: tuple[Operation, ...]) -> None:
         """One task for each netns and for each directory, which keep the order of their operations."""
-        if phase == "netns":
-            netns.prepare_root()
         places: dict[str, list[NetnsOperation]] = {}
         directories: dict[str, list[FileOperation]] = {}
         for operation in operations:
@@ -182,7 +182,7 @@ class Application:
             except NftError as error:
                 raise KernelError(error.operation, error.errno or 0, name, detail=error.detail) from error
             except OSError as error:
-                raise KernelError(operation.describe(), error.errno or 0, name, hint=_remedy(operation)) from error
+                raise KernelError(operation.describe(), error.errno or 0, name) from error
         inside = self._opened.get(name)
         if inside is not None:
             inside.flush()
@@ -308,9 +308,3 @@ def _carry_out_there(operation: SetSysctl | ApplyTransaction) -> None:
         return
     with NftSocket() as nft:
         nft.apply(operation.transaction)
-
-
-def _remedy(operation: NetnsOperation) -> str:
-    if isinstance(operation, SetSysctl) and operation.name.startswith("bridge/"):
-        return "load the kernel's bridge filter: modprobe br_netfilter"
-    return ""

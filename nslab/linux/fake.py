@@ -84,6 +84,9 @@ class FakeKernel:
         wanted = {*files, *(path for path in self.files if path.startswith(below))}
         return NetState(lab, owned, {path: self.files[path] for path in sorted(wanted & self.files.keys())})
 
+    def require(self, batch: Batch) -> None:
+        """It lacks nothing."""
+
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         for phase, operations in batch.phases:
             for done, operation in enumerate(operations, 1):
@@ -117,13 +120,17 @@ class FakeKernel:
         }
         owned = {*links, LOOPBACK, ""}
         forwards = inside.sysctls.get(sysctls.FORWARDING) == "1"
+        tables = {key: table for key, table in inside.tables.items() if table.comment.startswith(f"nslab:{lab}")}
+        foreign = {f"link delete {link}" for link in inside.links if link not in owned}
+        foreign |= {f"delete table {family} {table}" for family, table in inside.tables.keys() - tables.keys()}
         return Netns(
             name, inside.uid, links,
             frozenset(address for address in inside.addresses if address.link in owned),
             {to: route for to, route in inside.routes.items() if route.link in owned},
             {key: value for key, value in inside.sysctls.items() if forwards or key not in sysctls.ROUTERS},
-            {key: table for key, table in inside.tables.items() if table.comment.startswith(f"nslab:{lab}")},
+            tables,
             digest=inside.digest,
+            foreign=frozenset(foreign),
         )
 
     def _other_end(self, end: tuple[str, str]) -> Link | None:

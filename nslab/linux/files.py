@@ -1,57 +1,120 @@
-"""Files that a lab keeps on the host: written whole, removed with the directories made for them."""
+"""Files that a lab keeps on the host: written whole, stamped, and removed with the directories made for them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from errno import ENOENT
 
+from nslab.errors import OwnershipError
 from nslab.linux import netns
 
 NETNS_FILES = "/etc/netns"
 """ip-netns(8): what lies in NETNS_FILES/NAME is mounted over /etc for programs run in the netns NAME."""
 
+STAMP = "# nslab\n"
+"""The last line of each file: what lacks it is somebody else's, and never touched. /etc outlives a reboot, so that
+neither a netns nor the lab's state may be left to tell."""
+
+_MADE = f"{netns.STATE}/.made-etc-netns"
+"""Exists while NETNS_FILES is nslab's own making."""
+
+_PART = ".nslab"
+"""The end of the name of a file not yet whole."""
+
+_ATTEMPTS = 10
+
 
 def read(paths: Iterable[str]) -> dict[str, str]:
-    """The contents of those that exist."""
+    """The contents of those that exist, without the stamp. Raises OwnershipError for one without it."""
     found = {}
     for path in paths:
-        with suppress(FileNotFoundError, NotADirectoryError), open(path, encoding="utf-8", errors="replace") as file:
-            found[path] = file.read()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            content = _content(path)
+            if not content.endswith(STAMP):
+                raise OwnershipError(
+                    f"the file {path} exists and is not nslab's",
+                    hint=f"move it away (`mv {path} {path}.mine`), or give the lab another name", where=path,
+                )
+            found[path] = content.removesuffix(STAMP)
     return found
 
 
 def of_namespaces(names: Iterable[str]) -> Iterator[str]:
-    """The files that namespaces have below NETNS_FILES."""
+    """The files that namespaces have below NETNS_FILES, whosever they are."""
+    for name in sorted(set(names).intersection(namespaces())):
+        for entry in sorted(os.listdir(f"{NETNS_FILES}/{name}")):
+            yield f"{NETNS_FILES}/{name}/{entry}"
+
+
+def owned(names: Iterable[str]) -> list[str]:
+    """The files that nslab wrote for these namespaces, also those it did not finish."""
+    return [path for path in of_namespaces(names) if path.endswith(_PART) or _is_stamped(path)]
+
+
+def namespaces() -> list[str]:
+    """The names of namespaces that have a directory below NETNS_FILES, whether they exist or not."""
     with suppress(FileNotFoundError):
-        for name in sorted(set(names).intersection(os.listdir(NETNS_FILES))):
-            for entry in sorted(os.listdir(f"{NETNS_FILES}/{name}")):
-                yield f"{NETNS_FILES}/{name}/{entry}"
+        return sorted(entry.name for entry in os.scandir(NETNS_FILES) if entry.is_dir(follow_symlinks=False))
+    return []
 
 
 def write(path: str, content: str) -> None:
-    """Write a file, its directories made as needed. Readers see the old or the new content, nothing between.
-
-    Raises OSError.
-    """
-    temporary = f"{path}.nslab"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    """Write a file and its stamp, its directories made as needed. Readers see the old or the new content, nothing
+    between. Raises OSError."""
+    temporary = f"{path}{_PART}"
+    _make_directory(os.path.dirname(path))
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(content)
+        file.write(content + STAMP)
     os.rename(temporary, path)
 
 
 def remove(path: str) -> None:
-    """Remove a file, and the directories that are empty without it: below NETNS_FILES (itself included) and below
-    nslab's own. What is gone already counts as done. Raises OSError."""
+    """Remove a file, and the directories that are empty without it: below NETNS_FILES, and this one too where nslab
+    made it. What is gone already counts as done. Raises OSError."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
     directory = os.path.dirname(path)
-    while directory == NETNS_FILES or directory.startswith((f"{NETNS_FILES}/", f"{netns.STATE}/")):
+    while directory.startswith(f"{NETNS_FILES}/"):
         try:
             os.rmdir(directory)
         except FileNotFoundError:
             pass
-        except OSError:
+        except OSError:  # Somebody's file is in it.
             return
         directory = os.path.dirname(directory)
+    restore_root()
+
+
+def restore_root() -> None:
+    """Remove NETNS_FILES where nslab made it and nothing is left in it."""
+    if os.path.exists(_MADE):
+        try:
+            os.rmdir(NETNS_FILES)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        netns.forget(_MADE)
+
+
+def _make_directory(directory: str) -> None:
+    for _ in range(_ATTEMPTS):  # The last file of another lab may take NETNS_FILES along at any moment.
+        if directory.startswith(f"{NETNS_FILES}/") and not os.path.isdir(NETNS_FILES):
+            netns.remember(_MADE)
+        with suppress(FileNotFoundError):
+            os.makedirs(directory, exist_ok=True)
+            return
+    raise FileNotFoundError(ENOENT, os.strerror(ENOENT), directory)
+
+
+def _is_stamped(path: str) -> bool:
+    with suppress(FileNotFoundError, IsADirectoryError):
+        return _content(path).endswith(STAMP)
+    return False
+
+
+def _content(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()

@@ -21,9 +21,14 @@ class Kernel(Protocol):
         below /etc/netns of the observed namespaces.
 
         Only what nslab can own is reported: routes of the main table that it (protocol static) made, links with the
-        lab's alias, nft tables with the lab's comment, sysctls it ever sets.
-        Raises OwnershipError when a name in `names` belongs to a netns that is not the lab's.
+        lab's alias, nft tables with the lab's comment, sysctls it ever sets; of other links and tables in the lab's
+        namespaces their names (`model.Netns.foreign`).
+        Raises OwnershipError when a name in `names` belongs to a netns, or in `files` to a file, that is not the
+        lab's.
         """
+
+    def require(self, batch: Batch) -> None:
+        """Raise FeatureError, with the remedy, where this kernel lacks what the batch needs; do nothing else."""
 
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         """Carry the batch out, phase by phase. What is already as an operation wants it (a netns, link, address or

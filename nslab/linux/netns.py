@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENODEV, ENOENT
-from fcntl import ioctl
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock, ioctl
 from stat import S_ISREG
 from struct import pack, unpack_from
 
@@ -26,8 +26,9 @@ NETNS_ROOT = "/run/netns"
 STAMP = "nslab:"
 
 STATE = "/run/nslab"
-_MADE = f"{STATE}/made-run-netns"
-"""Exists while /run/netns is nslab's own making."""
+_MADE = f"{STATE}/.made-run-netns"
+"""Exists while /run/netns is nslab's own making, and says what of it. The states of labs lie beside it: their names
+never begin with a dot."""
 
 _OWN = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
@@ -168,39 +169,57 @@ def delete(name: str) -> None:
         os.unlink(target)
 
 
-def prepare_root() -> None:
+@contextmanager
+def prepared_root() -> Iterator[None]:
     """Make /run/netns as `ip netns add` does: a mount point of its own, shared, so that namespaces named in it show
-    in every mount namespace."""
-    if _shared():
-        return
-    made_directory = False
-    if not os.path.isdir(NETNS_ROOT):
-        os.makedirs(NETNS_ROOT, 0o755)
-        made_directory = True
-    mount(NETNS_ROOT, NETNS_ROOT, "none", _MS_BIND | _MS_REC)
-    _shared()
-    os.makedirs(STATE, 0o755, exist_ok=True)
-    with open(_MADE, "w") as file:
-        file.write("directory and mount\n" if made_directory else "mount\n")
+    in every mount namespace. It stays while the body, which names some in it, runs."""
+    with _root_lock(LOCK_SH):
+        if not _shared():
+            if not os.path.exists(_MADE):  # A run that was killed here knew what there was before it.
+                remember(_MADE, "mount\n" if os.path.isdir(NETNS_ROOT) else "directory and mount\n")
+            os.makedirs(NETNS_ROOT, 0o755, exist_ok=True)
+            mount(NETNS_ROOT, NETNS_ROOT, "none", _MS_BIND | _MS_REC)
+            _shared()
+        yield
 
 
 def restore_root() -> None:
-    """Undo `prepare_root` where nslab did it and nothing is left in /run/netns."""
-    try:
-        with open(_MADE) as file:
-            made = file.read()
-    except FileNotFoundError:
-        return
-    if names():
-        return
-    with suppress(OSError):  # Somebody else has unmounted it.
-        unmount(NETNS_ROOT)
-    if "directory" in made:
-        with suppress(OSError):
-            os.rmdir(NETNS_ROOT)
-    os.unlink(_MADE)
+    """Undo `prepared_root` where nslab did it and nothing is left in /run/netns."""
+    with suppress(FileNotFoundError, BlockingIOError), _root_lock(LOCK_EX | LOCK_NB), open(_MADE) as file:
+        if names():
+            return
+        with suppress(OSError):  # Somebody else has unmounted it.
+            unmount(NETNS_ROOT)
+        if "directory" in file.read():
+            with suppress(OSError):
+                os.rmdir(NETNS_ROOT)
+        forget(_MADE)
+
+
+def remember(marker: str, text: str = "") -> None:
+    """Leave a note in STATE of what nslab is about to make on the host."""
+    os.makedirs(STATE, 0o755, exist_ok=True)
+    with open(marker, "w") as file:
+        file.write(text)
+
+
+def forget(marker: str) -> None:
+    """Take the note away, and STATE with the last one."""
+    with suppress(FileNotFoundError):
+        os.unlink(marker)
     with suppress(OSError):
         os.rmdir(STATE)
+
+
+@contextmanager
+def _root_lock(how: int) -> Iterator[None]:
+    """Labs that come and go at once share /run/netns. Raises BlockingIOError where LOCK_NB is in `how`."""
+    directory = os.open(os.path.dirname(NETNS_ROOT), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        flock(directory, how)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _shared() -> bool:

@@ -173,9 +173,9 @@ class NftSocket:
         (payload,) = self._ask(wire.GETGEN, 0, b"", _REQUEST)
         return number(parse(payload[4:])[1])
 
-    def tables(self, comment_prefix: str) -> dict[tuple[str, str], Table]:
+    def tables(self, comment_prefix: str, others: set[tuple[str, str]] | None = None) -> dict[tuple[str, str], Table]:
         """The tables whose comment begins with the prefix, by (family, name), with all they hold but the elements of
-        dynamic sets.
+        dynamic sets. The names of all other tables are put into `others`.
 
         What is returned is of one moment: when the rules change meanwhile, it begins anew. Raises NftError (EBUSY)
         when they never stand still.
@@ -183,18 +183,20 @@ class NftSocket:
         for _ in range(_ATTEMPTS):
             generation = self.generation()
             try:
-                tables = dict(self._tables(comment_prefix))
+                tables = dict(self._tables(comment_prefix, set() if others is None else others))
             except (_InterruptedError, RepeatedElementError):
                 continue
             if self.generation() == generation:
                 return tables
         raise NftError(errno.EBUSY, "list ruleset", "the rules changed during each of many dumps")
 
-    def _tables(self, comment_prefix: str) -> Iterator[tuple[tuple[str, str], Table]]:
+    def _tables(self, comment_prefix: str, others: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Table]]:
         for payload in self._dump(wire.GETTABLE, 0, b""):
             name, comment = dump.decode_table(payload[4:])
-            if comment.startswith(comment_prefix):
-                family = dump.FAMILY_NAMES[payload[0]]
+            family = dump.FAMILY_NAMES.get(payload[0], str(payload[0]))
+            if not comment.startswith(comment_prefix):
+                others.add((family, name))
+            else:
                 chains = tuple(self._chains(payload[0], name))
                 yield (family, name), Table(family, name, chains, tuple(self._sets(payload[0], name)), comment)
 

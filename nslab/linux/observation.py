@@ -35,6 +35,7 @@ class _Contents:
     sysctls: dict[str, str]
     tables: dict[tuple[str, str], Table]
     digest: str
+    other_tables: frozenset[tuple[str, str]] = frozenset()
 
 
 _REMNANT = _Contents("", {}, (), {}, {}, {}, "")
@@ -104,7 +105,7 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
     return NetState(
         lab,
         {name: _netns(lab, name, read[name], peers) for name in owned},
-        files.read([*paths, *files.of_namespaces(owned)]),
+        files.read([*paths, *files.owned(owned)]),
     )
 
 
@@ -128,9 +129,10 @@ def _read(name: str, lab: str) -> _Contents | None:
         routes = {route.destination: route for route in _routes(connection, link_names)}
     finally:
         connection.close()
+    others: set[tuple[str, str]] = set()
     with NftSocket() as nft:
-        tables = nft.tables(stamp(lab, "").rstrip())
-    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables, owner[2])
+        tables = nft.tables(stamp(lab, "").rstrip(), others)
+    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables, owner[2], frozenset(others))
 
 
 def _sysctls(links: dict[int, ObservedLink]) -> dict[str, str]:
@@ -189,12 +191,14 @@ def _netns(lab: str, name: str, contents: _Contents, peers: dict[End, End]) -> N
         if ours and link.name != LOOPBACK:
             links[link.name] = _link(name, link, contents.links, peer)
     owned = {*links, LOOPBACK, ""}
+    foreign = {f"link delete {link.name}" for link in contents.links.values() if link.name not in owned}
+    foreign |= {f"delete table {family} {table}" for family, table in contents.other_tables}
     return Netns(
         name, contents.uid, links,
         frozenset(address for address in contents.addresses if address.link in owned),
         {to: route for to, route in contents.routes.items() if route.link in owned},
         contents.sysctls, contents.tables,
-        digest=contents.digest,
+        digest=contents.digest, foreign=frozenset(foreign),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from nslab.linux import netns, workers
+from nslab.errors import FeatureError
+from nslab.linux import netns, sysctls, workers
 from nslab.linux.application import Application
 from nslab.linux.kernel import Progress
 from nslab.linux.observation import observe, stamp_of
 from nslab.netstate.model import NetState
-from nslab.netstate.operations import Batch
+from nslab.netstate.operations import Batch, SetSysctl
 
 
 class RealKernel:
@@ -18,6 +19,14 @@ class RealKernel:
 
     def observe(self, lab: str, names: Iterable[str], files: Iterable[str]) -> NetState:
         return observe(lab, names, files)
+
+    def require(self, batch: Batch) -> None:
+        needed = {operation.name for operation in batch if isinstance(operation, SetSysctl)}
+        if any(name.startswith("bridge/") and not sysctls.present(name) for name in needed):
+            raise FeatureError(
+                "the kernel does not filter what passes a bridge: /proc/sys/net/bridge is missing",
+                hint="sudo modprobe br_netfilter",
+            )
 
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         if batch:

@@ -100,11 +100,16 @@ def pair_number(netns: str, name: str) -> int:
     return (crc32(f"{netns}/{name}".encode()) & 0x7FFFFFFF) or 1
 
 
-def _sized(link: Link, group: int) -> bytes:
-    body = attribute_string(IFLA_IFNAME, link.name) + attribute_u32(IFLA_MTU, link.mtu)
+def _named(link: Link) -> bytes:
+    body = attribute_string(IFLA_IFNAME, link.name) + _ONE_QUEUE
     if link.mac:
         body += attribute(IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
-    return body + attribute_u32(IFLA_GROUP, group) + _ONE_QUEUE
+    return body
+
+
+def _end(link: Link, group: int) -> bytes:
+    """One end of a veth pair."""
+    return _named(link) + attribute_u32(IFLA_MTU, link.mtu) + attribute_u32(IFLA_GROUP, group)
 
 
 _NO_LINK = _LINK.pack(0, 0, 0, 0, 0)
@@ -115,8 +120,8 @@ def create_veth(link: Link, peer: Link, peer_netns_fd: int, group: int, master: 
 
     Never create the peer up: its veth_open fails, and each failure waits 18 ms for RCU.
     """
-    other = _NO_LINK + _sized(peer, group) + attribute_u32(IFLA_NET_NS_FD, peer_netns_fd)
-    body = _NO_LINK + _sized(link, group)
+    other = _NO_LINK + _end(peer, group) + attribute_u32(IFLA_NET_NS_FD, peer_netns_fd)
+    body = _NO_LINK + _end(link, group)
     if master:
         body += attribute_u32(IFLA_MASTER, master)
     body += attribute(
@@ -127,7 +132,8 @@ def create_veth(link: Link, peer: Link, peer_netns_fd: int, group: int, master: 
 
 
 def create_bridge(link: Link) -> bytes:
-    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _NO_LINK + _sized(link, 0) + _BRIDGE_INFO)
+    """Create a bridge with the kernel's own mtu: that `finish_link` changes it makes it the administrator's."""
+    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _NO_LINK + _named(link) + _BRIDGE_INFO)
 
 
 def finish_link(link: Link, ipv6: bool) -> list[bytes]:

@@ -6,6 +6,7 @@ where packets are forwarded, and what a link has of its own comes with the dump 
 
 from __future__ import annotations
 
+import os
 from struct import unpack_from
 
 ROOT = "/proc/sys/net"
@@ -63,6 +64,11 @@ def read_router() -> dict[str, str]:
         except FileNotFoundError:
             continue
     return values
+
+
+def present(name: str) -> bool:
+    """Whether this kernel has the sysctl."""
+    return os.path.exists(f"{ROOT}/{name}")
 
 
 def write(name: str, value: str) -> None:

@@ -86,6 +86,9 @@ class Netns:
     `neighbours` are wanted ones; what an observed netns was given is known by their `digest` alone, which is kept on
     its loopback. A kernel searches the neighbours of all its namespaces to list those of one; and nothing is lost
     with one that somebody deleted, since ARP finds it again. None is ever deleted: an address keeps its mac.
+
+    `foreign` are links and tables that an observed netns holds and that are not the lab's, each as what deletes it:
+    "link delete NAME", "delete table FAMILY NAME".
     """
 
     name: str
@@ -97,6 +100,7 @@ class Netns:
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
     neighbours: frozenset[Neighbour] = frozenset()
     digest: str = ""
+    foreign: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

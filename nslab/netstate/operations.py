@@ -1,7 +1,7 @@
-"""Single operations on a kernel, in the order of `PHASES`, each able to say itself as a command line.
+"""Single operations on a kernel, in the order of `Batch.phases`, each able to say itself as command lines.
 
-What `--dry-run` prints and what errors quote is `describe()`: an `ip`, `nft` or `sysctl` line that a person could
-type. `linux` carries the same objects out by netlink.
+What `--dry-run` prints and what errors quote is `describe()`: the `ip`, `bridge`, `nft` or `sysctl` lines that a
+person would type for the same. `linux` carries the objects out by netlink.
 """
 
 from __future__ import annotations
@@ -49,14 +49,27 @@ class AddLink:
 
     def describe(self) -> str:
         link = self.link
-        line = f"ip -n {self.netns} link add {link.name} mtu {link.mtu} type {link.kind}"
+        create = f"ip -n {self.netns} link add {_named(link)} type {link.kind}"
+        finish = [_finish(self.netns, link)]
+        if link.kind == "bridge":
+            create += " stp_state 0 mcast_snooping 0"
         if link.peer and self.peer:
-            line += f" peer {self.peer.name} netns {link.peer[0]}"
-        if link.master:
-            line += f"; ip -n {self.netns} link set {link.name} master {link.master}"
+            create += f" peer name {_named(self.peer)} netns {link.peer[0]}"
+            finish.append(_finish(link.peer[0], self.peer))
         if link.hairpin:
-            line += f"; bridge -n {self.netns} link set dev {link.name} hairpin on"
-        return line
+            finish.append(f"bridge -n {self.netns} link set dev {link.name} hairpin on")
+        return "\n".join([create, *finish])
+
+
+def _named(link: Link) -> str:
+    """A link's name and what it is created with. One queue: see linux/rtnetlink.py."""
+    mac = f" address {link.mac}" if link.mac else ""
+    return f"{link.name}{mac} numtxqueues 1 numrxqueues 1"
+
+
+def _finish(netns: str, link: Link) -> str:
+    master = f" master {link.master}" if link.master else ""
+    return f'ip -n {netns} link set {link.name} mtu {link.mtu}{master} up alias "{link.alias}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +146,18 @@ class ReplaceRoute:
     def describe(self) -> str:
         route = self.route
         if route.kind != "unicast":
-            return f"ip -n {self.netns} route replace {route.kind} {route.destination}"
-        line = f"ip -n {self.netns} route replace {route.destination}"
+            return f"ip -n {self.netns} route replace {route.kind} {route.destination} proto static"
+        line = f"ip -n {self.netns} route replace {route.destination} proto static"
+        onlink = " onlink" if route.onlink else ""
         for via, link, weight in route.nexthops:
-            line += f" nexthop via {via} dev {link} weight {weight}"
+            line += f" nexthop via {via} dev {link} weight {weight}{onlink}"
         if route.via:
             line += f" via {route.via}"
         if route.link:
             line += f" dev {route.link}"
         if route.source:
             line += f" src {route.source}"
-        return line + (" onlink" if route.onlink else "")
+        return line if route.nexthops else line + onlink
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,7 @@ class WriteFile:
     content: str
 
     def describe(self) -> str:
-        return f"write {self.path} ({len(self.content)} octets)"
+        return f"install -D -m 644 /dev/stdin {self.path} <<'EOF'\n{self.content}EOF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,5 +248,5 @@ class Batch:
         return sum(len(operations) for _, operations in self.phases)
 
     def describe(self) -> str:
-        """The whole batch as command lines, one operation a line (a transaction as its own block)."""
+        """The whole batch as command lines: a script for a shell."""
         return "".join(f"{operation.describe()}\n" for operation in self)

@@ -31,7 +31,7 @@ class DnsExchange(StreamExchange):
         self._heard = b""
         self._open(socket.SOCK_DGRAM)
         self.sock.connect((self.flow.ip, self.flow.port or 53))
-        self.sock.send(self._query.to_wire())
+        self._send_datagram(self._query.to_wire())
         return PENDING
 
     def _opening(self) -> bytes:

@@ -92,6 +92,15 @@ class Exchange:
         if self.flow.source:
             sock.bind((self.flow.source, 0))
 
+    def _send_datagram(self, data: bytes) -> None:
+        """Send on a connected datagram socket. A drop or reject by rules of the sender's own netns fails with EPERM:
+        the packet is lost like one dropped further on, and an ICMP error of the reject arrives like any other."""
+        try:
+            self.sock.send(data)
+        except OSError as fault:
+            if fault.errno != errno.EPERM:
+                raise
+
     def _raise_pending(self) -> None:
         """Raise what an ICMP error said, if one came."""
         number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -220,7 +229,7 @@ class UdpExchange(Exchange):
     def _begin(self, now: float) -> str:
         self._open(socket.SOCK_DGRAM)
         self.sock.connect((self.flow.ip, self.flow.port))
-        self.sock.send(b"who is there?\n")
+        self._send_datagram(b"who is there?\n")
         return PENDING
 
     def ready(self, now: float) -> str:
@@ -248,7 +257,7 @@ class IcmpExchange(Exchange):
         else:
             self._open(socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self.sock.connect((self.flow.ip, 0))
-        self.sock.send(_echo_request(128 if is_v6 else 8, self._echo + b"nslab probe....."))
+        self._send_datagram(_echo_request(128 if is_v6 else 8, self._echo + b"nslab probe....."))
         return PENDING
 
     def ready(self, now: float) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nslab.check.flow_file import read_flows, to_json
+from nslab.check.flow_file import read_flows, services_by_pod, to_json
 from nslab.errors import ManifestError
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
 from tests.check.shop import SHOP
@@ -107,7 +107,7 @@ def test_answer() -> None:
         "a", {"open": 2, "timeout": 1}, {"shop/web-1": 1, "shop/web-2": 1}, {"10.8.0.3": 2}, [0.001, 0.003],
         {"200": 2}, {"via": "x"}, detail="one was lost",
     )
-    assert to_json(asked.flow, asked.source.reference, asked.to.label, result, SHOP) == {
+    assert to_json(asked.flow, asked.source.reference, asked.to.label, result, services_by_pod(SHOP)) == {
         "id": "a", "from": "pod/shop/cart", "to": "svc/shop/web:80", "proto": "tcp", "attempts": 3,
         "verdict": "mixed",
         "counts": {"open": 2, "timeout": 1}, "responders": {"shop/web-1": 1, "shop/web-2": 1},
@@ -126,6 +126,15 @@ def test_answer() -> None:
 ])
 def test_service_of_the_responders(ip: str, responders: dict[str, int], service: str | None) -> None:
     flow = Flow("a", "shop.client.vm", "http", ip, 80)
-    answer = to_json(flow, "client/vm", ip, FlowResult("a", {"timeout": 1}, responders), SHOP)
+    answer = to_json(flow, "client/vm", ip, FlowResult("a", {"timeout": 1}, responders), services_by_pod(SHOP))
     assert answer["http"]["service"] == service
     assert answer["rtt_ms"] == {"min": None, "median": None, "max": None}
+
+
+def test_places_of_json_faults_are_those_of_its_text() -> None:
+    text = '[{"id": "a", "from": "pod/shop/cart",\n  "to": "10.0.0.1:80", "prot": "tcp"}]'
+    with pytest.raises(ManifestError) as raised:
+        read_flows("-", text, SHOP)
+    assert raised.value.faults == [
+        "-:2:24: flow a: the field 'prot' is not known; did you mean 'proto'?"
+    ]

@@ -123,6 +123,18 @@ def test_watching_goes_on_until_it_is_interrupted(corner: Path, command: tuple[s
     assert (watching.returncode, errors.strip()) == (130, "")
 
 
+def test_ls_imports_neither_netlink_nor_the_nouns_of_what_it_lists(corner: Path) -> None:
+    code = (
+        "import sys; from nslab.cli.main import main; main(['ls']);"
+        "print(*sorted(set(sys.modules) & set(sys.argv[1:])), file=sys.stderr)"
+    )
+    heavy = ["yaml", "rich", "psutil", "jsonschema_rs", "asyncio", "hashlib", "ctypes", "nslab.linux.netlink",
+             "nslab.netstate.model", "nslab.cluster.model", "nslab.api.objects"]
+    shown = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True)
+    assert shown.stdout.startswith("NAME ")
+    assert shown.stderr == "\n"
+
+
 def test_gc_leaves_a_living_lab_alone(corner: Path) -> None:
     assert nslab("gc").stdout == ""
     assert nslab("ls", "-o", "name").stdout == "corner\n"

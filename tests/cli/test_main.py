@@ -167,16 +167,6 @@ def test_version_imports_nothing_heavy() -> None:
     assert shown.stderr == "\n"
 
 
-def test_ls_imports_no_netlink_and_no_yaml() -> None:
-    code = (
-        "import sys; from nslab.cli.main import main; main(['ls', '-o', 'json']);"
-        "print(*sorted(set(sys.modules) & set(sys.argv[1:])), file=sys.stderr)"
-    )
-    heavy = ["yaml", "rich", "pyroute2", "psutil", "jsonschema_rs", "asyncio"]
-    shown = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True)
-    assert shown.stderr == "\n"
-
-
 def test_completion_scripts_and_commands() -> None:
     assert "_nslab_completion" in nslab("completion", "bash").stdout
     assert "#compdef nslab" in nslab("completion", "zsh").stdout

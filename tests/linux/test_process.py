@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from nslab.linux import netns, process
+from nslab.linux import locks, netns, process
 from nslab.linux.real import RealKernel
 from nslab.netstate.operations import AddNetns, WriteFile
 from tests.linux.test_conformance import NODE, do
@@ -30,14 +32,14 @@ def ended(pid: int) -> int:
 
 def test_a_lock_has_one_holder_and_says_who(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    assert process.lock_holder(path) is None
-    held = process.lock(path)
+    assert locks.lock_holder(path) is None
+    held = locks.lock(path)
     assert held is not None
-    assert process.lock(path) is None
-    assert process.lock_holder(path) == os.getpid()
+    assert locks.lock(path) is None
+    assert locks.lock_holder(path) == os.getpid()
     os.close(held)
-    assert process.lock_holder(path) is None
-    again = process.lock(path)
+    assert locks.lock_holder(path) is None
+    again = locks.lock(path)
     assert again is not None
     os.close(again)
 
@@ -48,7 +50,7 @@ def test_a_program_runs_in_the_netns_with_its_files(real: RealKernel, tmp_path: 
     log = tmp_path / "log"
     pid = spawned(NODE, "cat /etc/hosts; ls /sys/class/net; pwd; echo $HOME; cat", log, "/tmp")
     assert ended(pid) == 0
-    assert log.read_text() == "10.0.0.1 there\nlo\n/tmp\n\n"
+    assert log.read_text() == "10.0.0.1 there\n# nslab\nlo\n/tmp\n\n"
     assert Path("/etc/hosts").read_text() == hosts
 
 
@@ -89,12 +91,11 @@ def test_who_does_not_listen_is_killed_with_its_group(real: RealKernel, tmp_path
     started = process.start_time(child)
     process.terminate([pid], timeout=0.1)
     assert ended(pid) == -signal.SIGKILL
-    handle = os.pidfd_open(child) if process.alive(child, started) else None
-    if handle is not None:
-        import select
-
+    with suppress(ProcessLookupError):  # It has ended already.
+        handle = os.pidfd_open(child)
         assert select.select([handle], [], [], 5)[0]
         os.close(handle)
+    assert not process.alive(child, started)
 
 
 def test_exec_becomes_the_program(real: RealKernel) -> None:

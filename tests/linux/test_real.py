@@ -105,7 +105,7 @@ def test_a_refusal_carries_the_kernels_own_words(real: RealKernel) -> None:
     with pytest.raises(KernelError) as caught:
         do(real, ReplaceRoute(NODE, Route("0.0.0.0/0", "lo", "10.1.1.1")))
     assert str(caught.value) == (
-        "netns t.node.a: the kernel refused `ip -n t.node.a route replace 0.0.0.0/0 via 10.1.1.1 dev lo`: "
+        "netns t.node.a: the kernel refused `ip -n t.node.a route replace 0.0.0.0/0 proto static via 10.1.1.1 dev lo`: "
         "Network is unreachable (ENETUNREACH): Nexthop has invalid gateway"
     )
 
@@ -125,6 +125,13 @@ def test_links_have_no_ipv6_address(real: RealKernel) -> None:
         assert "fe80" not in ip("-n", name, "-6", "address")
 
 
+def test_neighbours_are_permanent(real: RealKernel) -> None:
+    converge(real, state(BUSY))
+    shown = ip("-n", POD, "neigh", "show")
+    assert "10.8.1.11 dev eth0 lladdr 0a:58:0a:08:01:0b PERMANENT" in shown
+    assert len(shown.splitlines()) == 2
+
+
 def test_other_programs_see_aliases_and_names(real: RealKernel) -> None:
     converge(real, state(Wish()))
     assert "alias nslab:t uid=1" in ip("-n", POD, "link", "show", "lo")
@@ -132,13 +139,13 @@ def test_other_programs_see_aliases_and_names(real: RealKernel) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(real: RealKernel) -> None:
-    with pytest.raises(KernelError, match="write /proc/nosuch/file"):
+    with pytest.raises(KernelError, match="install -D -m 644 /dev/stdin /proc/nosuch/file"):
         do(real, WriteFile("/proc/nosuch/file", ""))
 
 
 def test_files_go_with_the_directories_made_for_them(real: RealKernel) -> None:
     converge(real, state(Wish()))
-    assert Path("/etc/netns/t.vpc/motd").read_text() == "hello\n"
+    assert Path("/etc/netns/t.vpc/motd").read_text() == "hello\n# nslab\n"
     converge(real, NOTHING)
     assert not Path("/etc/netns").exists()
 

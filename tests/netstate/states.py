@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
 from nslab.nft.objects import Chain, Hook, Rule, Table
 from nslab.nft.statements import ACCEPT, DROP, TH_DPORT, Compare
 
@@ -17,7 +17,7 @@ VPC = "t.vpc"
 @dataclass(frozen=True)
 class Wish:
     """What a state is made from. `pods` maps (node, pod) to the Pod's uid; `routed` gives them links without a
-    bridge; `ports` are those that the nodes' tables drop."""
+    bridge; `ports` are those that the nodes' tables drop; `known` says that the Pods of a node know each other."""
 
     nodes: tuple[str, ...] = ("a",)
     pods: tuple[tuple[str, str, str], ...] = (("a", "p", "1"),)
@@ -30,6 +30,7 @@ class Wish:
     ports: tuple[int, ...] = (80,)
     table: bool = True
     motd: str = "hello\n"
+    known: bool = True
 
 
 def node_name(node: str) -> str:
@@ -47,7 +48,8 @@ def state(wish: Wish) -> NetState:
     for node in wish.nodes:
         pods = [(pod, uid) for at, pod, uid in wish.pods if at == node]
         netns.append(_node(wish, node, numbers[node], [pod for pod, _ in pods]))
-        netns += [_pod(wish, node, numbers[node], pod, uid) for pod, uid in pods]
+        known = frozenset(neighbour(numbers[node], pod) for pod, _ in pods if wish.known)
+        netns += [_pod(wish, node, numbers[node], pod, uid, known) for pod, uid in pods]
     files = {"/etc/netns/t.vpc/motd": wish.motd} if wish.nodes and wish.motd else {}
     return NetState(LAB, {each.name: each for each in netns}, files)
 
@@ -87,12 +89,17 @@ def _node(wish: Wish, node: str, number: int, pods: list[str]) -> Netns:
     return _netns(node_name(node), f"node-{node}", links, addresses, routes, {"ipv4/ip_forward": "1"}, tables)
 
 
-def _pod(wish: Wish, node: str, number: int, pod: str, uid: str) -> Netns:
+def neighbour(number: int, pod: str) -> Neighbour:
+    """The Pod as the others on its node, that of the number, know it."""
+    return Neighbour("eth0", f"10.8.{number}.{_host(pod)}", f"0a:58:0a:08:{number:02x}:{_host(pod):02x}")
+
+
+def _pod(wish: Wish, node: str, number: int, pod: str, uid: str, known: frozenset[Neighbour]) -> Netns:
     link = _link("eth0", wish, peer=(node_name(node), f"veth-{pod}"), mac=wish.mac)
     gateway = f"10.8.{number}.{wish.gateway}"
     return _netns(
         pod_name(pod), uid, [link], [Address("eth0", f"10.8.{number}.{_host(pod)}/24")],
-        [Route("0.0.0.0/0", "eth0", gateway)], {},
+        [Route("0.0.0.0/0", "eth0", gateway)], {}, neighbours=known,
     )
 
 
@@ -117,12 +124,12 @@ def _link(
 
 def _netns(
     name: str, uid: str, links: list[Link], addresses: list[Address], routes: list[Route], sysctls: dict[str, str],
-    tables: list[Table] | None = None,
+    tables: list[Table] | None = None, neighbours: frozenset[Neighbour] = frozenset(),
 ) -> Netns:
     return Netns(
         name, uid, {link.name: link for link in links}, frozenset(addresses),
         {route.destination: route for route in routes}, sysctls,
-        {(table.family, table.name): table for table in tables or []},
+        {(table.family, table.name): table for table in tables or []}, neighbours,
     )
 
 
@@ -144,4 +151,5 @@ def wishes(draw: st.DrawFn) -> Wish:
         ports=tuple(draw(st.lists(st.sampled_from([80, 443, 53]), unique=True))),
         table=draw(st.booleans()),
         motd=draw(st.sampled_from(["", "hello\n", "bye\n"])),
+        known=draw(st.booleans()),
     )

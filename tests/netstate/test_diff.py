@@ -14,6 +14,7 @@ from nslab.netstate.model import NetState
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
+    AddNeighbours,
     AddNetns,
     ApplyTransaction,
     Batch,
@@ -23,7 +24,7 @@ from nslab.netstate.operations import (
     ReplaceRoute,
     SetLink,
 )
-from tests.netstate.states import LAB, Wish, node_name, pod_name, state, wishes
+from tests.netstate.states import LAB, Wish, neighbour, node_name, pod_name, state, wishes
 
 NOTHING = NetState(LAB)
 
@@ -60,13 +61,16 @@ def test_down_is_the_wish_for_nothing() -> None:
 
 
 def test_plan_of_a_new_pod_touches_nothing_else() -> None:
-    batch = from_to(Wish(pods=()), Wish())
+    batch = from_to(Wish(pods=(), known=False), Wish(known=False))
     assert [operation.describe() for operation in batch] == [
         'ip netns add t.pod.p; ip -n t.pod.p link set lo up alias "nslab:t uid=1"',
-        "ip -n t.node.a link add veth-p mtu 1460 type veth peer eth0 netns t.pod.p; "
-        "ip -n t.node.a link set veth-p master cbr0; bridge -n t.node.a link set dev veth-p hairpin on",
+        "ip -n t.node.a link add veth-p numtxqueues 1 numrxqueues 1 type veth"
+        " peer name eth0 numtxqueues 1 numrxqueues 1 netns t.pod.p\n"
+        "ip -n t.node.a link set veth-p mtu 1460 master cbr0 up alias \"nslab:t veth-p to ('t.pod.p', 'eth0')\"\n"
+        "ip -n t.pod.p link set eth0 mtu 1460 up alias \"nslab:t eth0 to ('t.node.a', 'veth-p')\"\n"
+        "bridge -n t.node.a link set dev veth-p hairpin on",
         "ip -n t.pod.p address add 10.8.1.10/24 dev eth0",
-        "ip -n t.pod.p route replace 0.0.0.0/0 via 10.8.1.1 dev eth0",
+        "ip -n t.pod.p route replace 0.0.0.0/0 proto static via 10.8.1.1 dev eth0",
     ]
 
 
@@ -81,7 +85,7 @@ def test_a_replaced_pod_gets_a_new_netns_and_link() -> None:
     assert batch.replace == (DeleteLink(node_name("a"), "veth-p"), DeleteNetns(pod_name("p")))
     assert batch.netns == (AddNetns(pod_name("p"), "2", LAB),)
     assert [type(operation) for operation in batch.links] == [AddLink]
-    assert [type(operation) for operation in batch.configure] == [AddAddress, ReplaceRoute]
+    assert [type(operation) for operation in batch.configure] == [AddAddress, AddNeighbours, ReplaceRoute]
     assert batch.remove == ()
 
 
@@ -172,3 +176,34 @@ def test_a_stop_at_every_operation_is_mended_by_the_next_run(failure: type[BaseE
         assert converge(kernel, wish).describe() == ""
         if goal == "down":
             assert (kernel.netns, kernel.files) == ({}, {})
+
+
+TWO = Wish(pods=(("a", "p", "1"), ("a", "q", "1")))
+
+
+def test_a_new_pod_is_told_to_all_of_its_node() -> None:
+    told = {op.netns: op for op in from_to(Wish(), TWO) if isinstance(op, AddNeighbours)}
+    assert told.keys() == {pod_name("p"), pod_name("q")}
+    assert set(told[pod_name("p")].neighbours) == {neighbour(1, "p"), neighbour(1, "q")}
+    assert told[pod_name("p")].digest == told[pod_name("q")].digest
+
+
+def test_of_two_wishes_only_the_new_neighbour_is_told() -> None:
+    told = {op.netns: op for op in diff(state(TWO), state(Wish())) if isinstance(op, AddNeighbours)}
+    assert told[pod_name("p")].neighbours == (neighbour(1, "q"),)
+
+
+def test_neighbours_go_with_their_link_and_come_back_with_it() -> None:
+    kernel = FakeKernel()
+    converge(kernel, state(TWO))
+    kernel.apply(Batch(remove=(DeleteLink(pod_name("p"), "eth0"),)))
+    told = [op for op in converge(kernel, state(TWO)) if isinstance(op, AddNeighbours)]
+    assert [(op.netns, len(op.neighbours)) for op in told] == [(pod_name("p"), 2)]
+
+
+def test_a_neighbour_says_itself() -> None:
+    told = next(op for op in diff(state(Wish()), NOTHING) if isinstance(op, AddNeighbours))
+    assert told.describe().splitlines() == [
+        "ip -n t.pod.p neigh replace 10.8.1.10 lladdr 0a:58:0a:08:01:0a dev eth0 nud permanent",
+        f'ip -n t.pod.p link set lo alias "nslab:t uid=1 neighbours={told.digest}"',
+    ]
