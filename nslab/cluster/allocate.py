@@ -90,7 +90,8 @@ def _with_endpoints(service: Service, changed: Mapping[str, bool]) -> Service:
     for port in service.ports:
         endpoints = tuple(
             replace(
-                endpoint, ready=changed[endpoint.pod] or service.publish_not_ready, serving=changed[endpoint.pod]
+                endpoint, serving=changed[endpoint.pod],
+                ready=changed[endpoint.pod] and not endpoint.terminating or service.publish_not_ready,
             ) if endpoint.pod in changed else endpoint
             for endpoint in port.endpoints
         )
@@ -116,7 +117,7 @@ def _pods(
 def _uid(pod: PendingPod, node: Node) -> str:
     """A Pod never moves: on another node, or once its address can no longer be had there, it is another Pod."""
     network = node.ip if pod.template.host_network else node.pod_range
-    return object_uid(f"{pod.digest}@{node.name} {network}")
+    return pod.template.uid or object_uid(f"{pod.digest}@{node.name} {network}")
 
 
 def _pod_ips(
@@ -158,7 +159,7 @@ def _pod(
         parts = _listening(parts, targets)
     return Pod(
         pod.namespace, pod.name, uid, address, node.name, pod.labels, parts, template.host_network, pod.owner,
-        bool(targets), ready.get(pod.key, not template.gated), template.body,
+        bool(targets), ready.get(pod.key, not template.gated), template.body, template.terminating,
     )
 
 

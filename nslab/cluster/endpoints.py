@@ -98,7 +98,8 @@ class EndpointSource:
             return None
         zone = self._nodes[pod.node].zone
         return Endpoint(
-            pod.ip, number, pod.node, pod.key, pod.ready or publish, pod.ready, False, zone,
+            pod.ip, number, pod.node, pod.key, pod.ready and not pod.terminating or publish, pod.ready,
+            pod.terminating, zone,
             (zone,) if hints and zone else (),
         )
 

@@ -63,7 +63,8 @@ class Pod:
 
     `uid` changes when the Pod is replaced. `owner` is ("Deployment", "web") or ("", "") for a bare Pod. `ip` of a
     `host_network` Pod is its node's. `body` is what the manifests say of it, metadata and spec of the Pod or of its
-    owner's template (`render.pod_object` makes the whole object of it). `ready` is its Ready condition.
+    owner's template (`render.pod_object` makes the whole object of it). `ready` is its Ready condition; one that is
+    `terminating` is being deleted.
     `inferred_ports` says that no container declares a port and that `containers` got them from the Services.
     """
 
@@ -79,6 +80,7 @@ class Pod:
     inferred_ports: bool = False
     ready: bool = True
     body: Body = field(default_factory=dict)
+    terminating: bool = False
 
     @property
     def key(self) -> str:

@@ -34,7 +34,7 @@ def place(
     Raises CapacityError for the first Pod that fits nowhere, with the count of nodes for each reason.
     """
     wanted = list(pods)
-    board = _Board(wanted, nodes, max_pods)
+    board = Board(wanted, nodes, max_pods)
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
         lease = leases.get(f"{pod.key}#{pod.digest}", "")
@@ -53,16 +53,16 @@ def place(
 _NONE: Counter[str] = Counter()
 
 
-class _Board:
-    """Who is placed where so far."""
+class Board:
+    """Who is placed where so far, on nodes by name, each of which takes `max_pods` Pods at most. `pods` are those
+    whose anti-affinity counts from the beginning: each term has to see every Pod that is placed."""
 
     def __init__(self, pods: Iterable[PendingPod], nodes: Mapping[str, Node], max_pods: int) -> None:
         self.nodes = nodes
         self.max_pods = max_pods
         self.total: Counter[str] = Counter()
         self.owned: dict[tuple[str, str, str], Counter[str]] = {}
-        self.host_ports: dict[str, set[tuple[str, int]]] = {name: set() for name in nodes}
-        # All terms from the beginning: each has to see every Pod that is placed.
+        self.host_ports: dict[str, Counter[tuple[str, int]]] = {name: Counter() for name in nodes}
         self.terms: dict[Template, list[_AntiAffinity]] = {}
         for template in {pod.template: None for pod in pods}:
             required = _required_anti_affinity(template)
@@ -71,16 +71,24 @@ class _Board:
         self.refusals: dict[Template, dict[str, str]] = {}
 
     def put(self, pod: PendingPod, node: str) -> None:
-        self.total[node] += 1
-        self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += 1
-        self.host_ports[node] |= pod.template.host_ports
+        self._note(pod, node, 1)
+
+    def take(self, pod: PendingPod, node: str) -> None:
+        """The inverse of `put`."""
+        self._note(pod, node, -1)
+
+    def _note(self, pod: PendingPod, node: str, count: int) -> None:
+        self.total[node] += count
+        self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += count
+        for port in pod.template.host_ports:
+            self.host_ports[node][port] += count
         for template, terms in self.terms.items():
             for term in terms:
-                term.note(pod, self.nodes[node], template is pod.template)
+                term.note(pod, self.nodes[node], template is pod.template, count)
 
     def keeps(self, pod: PendingPod, node: Node) -> bool:
         """Whether a Pod that runs on `node` may stay: affinities and NoSchedule are ignored during execution."""
-        evicted = any(taint.effect == "NoExecute" and not _tolerates(pod.template, taint) for taint in node.taints)
+        evicted = any(taint.effect == "NoExecute" and not tolerates(pod.template.spec, taint) for taint in node.taints)
         return not evicted and not self._crowded(pod, node.name)
 
     def choose(self, pod: PendingPod) -> str:
@@ -95,7 +103,10 @@ class _Board:
             if (not best or rank < best_rank) and not self._repelled(pod, node):
                 best, best_rank = name, rank
         if not best:
-            raise self._nowhere(pod)
+            raise CapacityError(
+                f"Pod {pod.key} fits on no node: {self.reasons(pod)}",
+                hint="add nodes to spec.nodes, label or untaint one, or ask for less", where=pod.template.where,
+            )
         return best
 
     def _refusals(self, template: Template) -> dict[str, str]:
@@ -107,9 +118,10 @@ class _Board:
 
     def _crowded(self, pod: PendingPod, node: str) -> str:
         if self.total[node] >= self.max_pods:
-            return f"had {self.max_pods} Pods (maxPodsPerNode)"
-        if pod.template.host_ports and not pod.template.host_ports.isdisjoint(self.host_ports[node]):
-            return "didn't have free ports for the requested host ports"
+            return "Too many pods"
+        taken = self.host_ports[node]
+        if any(taken[port] > 0 for port in pod.template.host_ports):
+            return "node(s) didn't have free ports for the requested pod ports"
         return ""
 
     def _repelled(self, pod: PendingPod, node: Node) -> bool:
@@ -118,19 +130,19 @@ class _Board:
             for template, terms in self.terms.items() for term in terms
         )
 
-    def _nowhere(self, pod: PendingPod) -> CapacityError:
+    def reasons(self, pod: PendingPod) -> str:
+        """Why a Pod fits on no node, in kube-scheduler's words and order (framework FitError)."""
+        if not self.nodes:
+            return "no nodes available to schedule pods"
         reasons: Counter[str] = Counter()
         for name in self.nodes:
             if pod.node and pod.node != name:
-                reasons["didn't match the requested node name"] += 1
+                reasons["node(s) didn't match the requested node name"] += 1
                 continue
             refusal = self._refusals(pod.template)[name] or self._crowded(pod, name)
-            reasons[refusal or "didn't match pod anti-affinity rules"] += 1
-        detail = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        return CapacityError(
-            f"Pod {pod.key} fits on no node: 0/{len(self.nodes)} nodes are available: {detail}",
-            hint="add nodes to spec.nodes, label or untaint one, or ask for less", where=pod.template.where,
-        )
+            reasons[refusal or "node(s) didn't match pod anti-affinity rules"] += 1
+        detail = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+        return f"0/{len(self.nodes)} nodes are available: {detail}."
 
 
 class _AntiAffinity:
@@ -140,22 +152,24 @@ class _AntiAffinity:
         self.selector: dict[str, Any] | None = term.get("labelSelector")
         self.topology: str = term.get("topologyKey", HOSTNAME)
         self.namespaces = frozenset(term.get("namespaces") or (namespace,))
-        self.selected: set[str] = set()
-        self.holders: set[str] = set()
+        self.selected: Counter[str] = Counter()
+        self.holders: Counter[str] = Counter()
 
-    def note(self, pod: PendingPod, node: Node, holds: bool) -> None:
+    def note(self, pod: PendingPod, node: Node, holds: bool, count: int) -> None:
         domain = node.labels.get(self.topology)
         if domain is None:
             return
         if self._selects(pod):
-            self.selected.add(domain)
+            self.selected[domain] += count
         if holds:
-            self.holders.add(domain)
+            self.holders[domain] += count
 
     def repels(self, pod: PendingPod, node: Node, holds: bool) -> bool:
         """Both ways: a Pod that has the term avoids those it selects, and those it selects avoid the Pod."""
         domain = node.labels.get(self.topology)
-        return (holds and domain in self.selected) or (domain in self.holders and self._selects(pod))
+        if domain is None:
+            return False
+        return (holds and self.selected[domain] > 0) or (self.holders[domain] > 0 and self._selects(pod))
 
     def _selects(self, pod: PendingPod) -> bool:
         return pod.namespace in self.namespaces and matches(self.selector, pod.labels)
@@ -171,13 +185,14 @@ def _refusal(template: Template, node: Node) -> str:
     spec = template.spec
     selector: dict[str, str] = spec.get("nodeSelector") or {}
     if any(node.labels.get(key) != value for key, value in selector.items()) or not _near(spec, node):
-        return "didn't match Pod's node affinity/selector"
+        return "node(s) didn't match Pod's node affinity/selector"
     # The kubelet, not the scheduler, takes a Pod that names its node: only NoExecute keeps it away.
     effects = ("NoExecute",) if spec.get("nodeName") else ("NoSchedule", "NoExecute")
-    taints = (*node.taints, UNSCHEDULABLE) if node.unschedulable else node.taints
+    taints = (UNSCHEDULABLE, *node.taints) if node.unschedulable else node.taints
     for taint in taints:
-        if taint.effect in effects and not _tolerates(template, taint):
-            return "were unschedulable" if taint is UNSCHEDULABLE else f"had untolerated taint {taint.key}"
+        if taint.effect in effects and not tolerates(spec, taint):
+            text = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+            return "node(s) were unschedulable" if taint is UNSCHEDULABLE else text
     return ""
 
 
@@ -194,10 +209,19 @@ def _near(spec: Body, node: Node) -> bool:
     )
 
 
-def _tolerates(template: Template, taint: Taint) -> bool:
-    return any(
-        toleration.get("effect", "") in ("", taint.effect)
-        and toleration.get("key", "") in ("", taint.key)
-        and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.value)
-        for toleration in template.spec.get("tolerations") or ()
-    )
+def tolerates(spec: Body, taint: Taint) -> bool:
+    """Whether a Pod of this spec tolerates the taint, for however long."""
+    return toleration_of(spec, taint) is not None
+
+
+def toleration_of(spec: Body, taint: Taint) -> Body | None:
+    """The first toleration of a Pod's spec that matches the taint."""
+    for toleration in spec.get("tolerations") or ():
+        if (
+            toleration.get("effect", "") in ("", taint.effect)
+            and toleration.get("key", "") in ("", taint.key)
+            and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.value)
+        ):
+            found: Body = toleration
+            return found
+    return None

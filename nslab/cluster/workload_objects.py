@@ -44,29 +44,33 @@ def replica_sets(cluster: Cluster) -> Iterator[Body]:
 
 
 def _replica_set(deployment: Object, pods: Sequence[Pod]) -> Body:
+    uid = object_uid(f"Deployment/{deployment.namespace}/{deployment.name}")
+    return {**replica_set(deployment, uid, len(pods), 1), "status": _status("ReplicaSet", pods)}
+
+
+def replica_set(deployment: Object, uid: str, replicas: int, revision: int) -> Body:
+    """The ReplicaSet of a Deployment's present template, without status. `uid` is the Deployment's."""
     spec = deployment.body["spec"]
-    name, revision = replica_set_name(Template(deployment, spec["template"]))
+    name, digest = replica_set_name(Template(deployment, spec["template"]))
     selector = spec.get("selector") or {}
     template = spec["template"]
     metadata = template.get("metadata") or {}
-    labels = {**(metadata.get("labels") or {}), HASH_LABEL: revision}
+    labels = {**(metadata.get("labels") or {}), HASH_LABEL: digest}
     return {
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
             "name": name, "namespace": deployment.namespace, "generation": 1, "labels": labels,
-            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "annotations": {"deployment.kubernetes.io/revision": str(revision)},
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "controller": True,
-                "blockOwnerDeletion": True,
-                "uid": object_uid(f"Deployment/{deployment.namespace}/{deployment.name}"),
+                "blockOwnerDeletion": True, "uid": uid,
             }],
         },
         "spec": {
-            "replicas": len(pods),
-            "selector": {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), HASH_LABEL: revision}},
+            "replicas": replicas,
+            "selector": {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), HASH_LABEL: digest}},
             "template": {**template, "metadata": {**metadata, "labels": labels}},
         },
-        "status": _status("ReplicaSet", pods),
     }
 
 

@@ -31,9 +31,12 @@ class Template:
         self.metadata: Body = body.get("metadata") or {}
         self.spec: Body = body["spec"]
         self.where = owner.where
+        # A Pod that an API server has stored has an identity of its own, which no other Pod ever gets.
+        self.uid: str = self.metadata.get("uid", "") if owner.kind == "Pod" else ""
+        self.terminating = "deletionTimestamp" in self.metadata
         # A bare Pod's labels can be changed in place; every other change of a template replaces its Pods.
         identity = self.spec if owner.kind == "Pod" else [self.metadata, self.spec]
-        self.digest = sha256(dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.digest = self.uid or sha256(dumps(identity, sort_keys=True).encode()).hexdigest()
         self.containers: tuple[Container, ...] = containers.parse(self.spec)
         self.host_network = bool(self.spec.get("hostNetwork"))
         self.dynamic = any(containers.is_dynamic(item) for item in containers.running(self.spec))
@@ -88,9 +91,9 @@ def expand(
             continue
         if item.kind == "Pod":
             template = Template(item, item.body)
-            yield _pod(template, item.name, template.labels, ("", ""), template.spec.get("nodeName", ""))
+            yield _pod(template, item.name, template.labels, _controller(template), template.spec.get("nodeName", ""))
         elif item.kind == "DaemonSet":
-            yield from _daemons(_daemon_template(item), everywhere, admits)
+            yield from _daemons(Template(item, daemon_template(item.body)), everywhere, admits)
         else:
             yield from _replicas(item)
 
@@ -110,6 +113,12 @@ def replica_set_name(template: Template) -> tuple[str, str]:
     return f"{template.owner.name}-{revision}", revision
 
 
+def name_suffix(template: Template, which: int | str) -> str:
+    """The end of a Pod's name, by the ordinal or the node that tells it from the others of its template."""
+    owner = template.owner
+    return safe_hash(f"{owner.kind}/{owner.namespace}/{owner.name}/{template.digest}/{which}", 5)
+
+
 def _replicas(item: Object) -> Iterator[PendingPod]:
     template = Template(item, item.body["spec"]["template"])
     owner = (item.kind, item.name)
@@ -123,18 +132,21 @@ def _replicas(item: Object) -> Iterator[PendingPod]:
     for ordinal in range(replicas(item)):
         if item.kind == "StatefulSet":
             name = f"{item.name}-{first + ordinal}"
-            yield _pod(template, name, _stateful_labels(template, name, first + ordinal), owner)
+            labels = {**template.labels, **stateful_labels(name, first + ordinal)}
+            yield _pod(template, name, labels, owner)
         else:
-            suffix = safe_hash(f"{item.kind}/{item.namespace}/{item.name}/{template.digest}/{ordinal}", 5)
-            yield _pod(template, f"{prefix}-{suffix}", labels, owner)
+            yield _pod(template, f"{prefix}-{name_suffix(template, ordinal)}", labels, owner)
 
 
-def _stateful_labels(template: Template, name: str, ordinal: int) -> dict[str, str]:
-    return {
-        **template.labels,
-        "statefulset.kubernetes.io/pod-name": name,
-        "apps.kubernetes.io/pod-index": str(ordinal),
-    }
+def _controller(template: Template) -> tuple[str, str]:
+    """Kind and name of what controls a stored Pod."""
+    owners = template.metadata.get("ownerReferences") or ()
+    return next(((owner["kind"], owner["name"]) for owner in owners if owner.get("controller")), ("", ""))
+
+
+def stateful_labels(name: str, ordinal: int) -> dict[str, str]:
+    """The labels of a StatefulSet's Pod beside those of its template."""
+    return {"statefulset.kubernetes.io/pod-name": name, "apps.kubernetes.io/pod-index": str(ordinal)}
 
 
 def _daemons(
@@ -143,19 +155,18 @@ def _daemons(
     owner = (template.owner.kind, template.owner.name)
     for node in nodes:
         if admits(template, node):
-            identity = f"DaemonSet/{template.owner.namespace}/{template.owner.name}/{template.digest}/{node.name}"
-            name = f"{template.owner.name}-{safe_hash(identity, 5)}"
+            name = f"{template.owner.name}-{name_suffix(template, node.name)}"
             yield _pod(template, name, template.labels, owner, node.name)
 
 
-def _daemon_template(item: Object) -> Template:
+def daemon_template(daemon_set: Body) -> Body:
     """A DaemonSet's Pods tolerate what the DaemonSet controller lets them tolerate, a cordoned node among it."""
-    body: Body = item.body["spec"]["template"]
+    body: Body = daemon_set["spec"]["template"]
     spec = body["spec"]
     keys = ["not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"]
     keys += ["network-unavailable"] if spec.get("hostNetwork") else []
     extra = [{"key": f"node.kubernetes.io/{key}", "operator": "Exists"} for key in keys]
-    return Template(item, {**body, "spec": {**spec, "tolerations": [*(spec.get("tolerations") or ()), *extra]}})
+    return {**body, "spec": {**spec, "tolerations": [*(spec.get("tolerations") or ()), *extra]}}
 
 
 def _pod(
