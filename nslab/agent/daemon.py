@@ -202,7 +202,7 @@ class Agent:
             "created": former is None,
             "operations": len(batch),
             "changed": changes(former_cluster, cluster),
-            "warnings": [*manifest.warnings, *cluster.warnings],
+            "warnings": list(cluster.warnings),
             "converged": time.monotonic() - started,
         }
         waiter = Waiter(connection, time.monotonic() + float(request.get("wait", 0.0)), result)
@@ -263,7 +263,8 @@ class Agent:
         for caller in [caller for caller in self.callers if now >= caller.deadline]:
             self._forget(caller)
             caller.connection.close()
-        due += [max(0.0, waiting.deadline - now) for waiting in (*self.waiters, *self.callers)]
+        deadlines = [waiter.deadline for waiter in self.waiters] + [caller.deadline for caller in self.callers]
+        due += [max(0.0, deadline - now) for deadline in deadlines]
         return 0.0 if self.stopping else min(due)
 
     def _follow_readiness(self, cluster: Cluster) -> None:

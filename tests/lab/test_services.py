@@ -182,8 +182,9 @@ def test_a_service_without_endpoints_refuses(lab: RunningLab, at: Addresses) -> 
         for source in ("pod/caller-a", "pod/caller-c", "node/node-b")
         for proto, port in (("tcp", "http"), ("udp", "dgram"))
     ]
+    number = at.node_port["empty"]
     outside = [
-        *(ask(source, f"node/node-b:{at.node_port['empty']}") for source in ("client/vm", "node/node-b", "node/node-c")),
+        *(ask(source, f"node/node-b:{number}") for source in ("client/vm", "node/node-b", "node/node-c")),
         ask("client/laptop", f"{EMPTY_VIP}:80"), ask("client/laptop", f"{EMPTY_VIP}:80", "udp"),
         ask("pod/caller-b", f"{EMPTY_VIP}:80"), ask("node/node-b", f"{EMPTY_VIP}:80", "udp"),
     ]
