@@ -102,3 +102,9 @@ class BusyError(NslabError):
     """Somebody else holds the lab."""
 
     exit_code = 5
+
+
+class StateError(NslabError):
+    """What nslab keeps of a lab on disk cannot be read."""
+
+    exit_code = 5

@@ -12,12 +12,16 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 
 import setproctitle
 
+from nslab.agent import store
 from nslab.agent.daemon import Agent
 from nslab.agent.store import Paths
-from nslab.linux import locks
+
+LOCK_TIMEOUT = 0.2
+"""Seconds: whoever asks who holds the lock (`nslab ls`) has it for a moment himself."""
 
 
 def main() -> int:
@@ -26,8 +30,7 @@ def main() -> int:
     if not lab:  # the files were at fault: there is no lab
         return 0
     paths = Paths(lab)
-    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = locks.lock(str(paths.lock))
+    lock = store.hold(lab, LOCK_TIMEOUT)
     if lock is None:
         _say({"busy": True})
         return 0
@@ -45,12 +48,15 @@ def main() -> int:
         Agent(lab, listening).serve()
     finally:
         paths.agent_socket.unlink(missing_ok=True)
+        if not paths.state.exists():
+            store.remove(lab)
         os.close(lock)
     return 0
 
 
 def _say(message: dict[str, bool]) -> None:
-    print(json.dumps(message), flush=True)
+    with suppress(BrokenPipeError):  # The caller was killed: without a lab the agent ends by itself.
+        os.write(1, f"{json.dumps(message)}\n".encode())
 
 
 def _detach(paths: Paths) -> None:

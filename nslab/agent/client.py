@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from nslab.cluster.model import Cluster
 
 Progress = Callable[[str, int, int], None]
-START_TIMEOUT = 10.0
+BUSY_TIMEOUT = 60.0
+"""Seconds to wait for whoever holds the lab: another `up`, a `down`."""
+POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,58 +107,91 @@ class StandbyAgent:
         self.process.wait()
 
 
+class _AgentEndedError(NslabError):
+    """The agent ended before it answered. `began` says whether it had begun to work on the request."""
+
+    def __init__(self, lab: str, began: bool) -> None:
+        super().__init__(
+            f"the agent of lab {lab} ended before it answered", hint="run the command again: a new agent takes over"
+        )
+        self.began = began
+
+
 def _connect(lab: str) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(Paths(lab).agent_socket))
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connection.close()
         return None
     return connection
 
 
-def _ask(connection: socket.socket, request: messages.Json, progress: Progress | None = None) -> messages.Json:
-    """Send a request and wait for its result. Raises what the agent raised."""
-    with connection:
-        messages.send(connection, request)
-        for message in messages.receive(connection):
-            if "progress" in message:
-                if progress:
-                    progress(*message["progress"])
-            elif "error" in message:
-                raise messages.decode_error(message["error"])
-            else:
-                result: messages.Json = message["result"]
-                return result
-    raise NslabError("the agent ended before it answered", hint="run the command again: a new agent takes over")
+def _ask(
+    lab: str, connection: socket.socket, request: messages.Json, progress: Progress | None = None
+) -> messages.Json:
+    """Send a request and wait for its result. Raises what the agent raised, TimeoutError past the connection's
+    timeout."""
+    began = False
+    try:
+        with connection:
+            messages.send(connection, request)
+            for message in messages.receive(connection):
+                began = True
+                if "progress" in message:
+                    if progress:
+                        progress(*message["progress"])
+                elif "error" in message:
+                    raise messages.decode_error(message["error"])
+                else:
+                    result: messages.Json = message["result"]
+                    return result
+    except (ConnectionError, ValueError):  # it was killed, perhaps in the middle of a line
+        pass
+    raise _AgentEndedError(lab, began)
 
 
 def _live_agent(lab: str, standby: StandbyAgent | None) -> socket.socket:
-    """A connection to the lab's agent, which is started where there is none, or where it is of another version."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        status = _agent_status(lab)
-        if status and status["version"] != __version__:
-            _stop_agent(lab)
-            continue
-        if status is None:
-            (standby or StandbyAgent()).become(lab)
-            standby = None
-        connection = _connect(lab)
-        if connection:
-            if standby:
-                standby.dismiss()
-            return connection
-        time.sleep(0.01)
-    raise BusyError(
-        f"lab {lab} is held by process {Paths(lab).lock.read_text().strip()}, which does not answer",
-        hint="wait for it to end, or end it, and try again",
+    """A connection to the lab's agent, which is started where there is none, or where it is of another version.
+
+    Waits while another process holds the lab, such as a `down`; raises BusyError past BUSY_TIMEOUT.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    try:
+        while time.monotonic() < deadline:
+            status = _agent_status(lab)
+            if status and status["version"] != __version__:
+                _stop_agent(lab)
+                continue
+            if status is None and _holder(lab) is None:
+                agent, standby = standby or StandbyAgent(), None
+                agent.become(lab)
+            connection = _connect(lab)
+            if connection:
+                return connection
+            time.sleep(POLL)
+    finally:
+        if standby:
+            standby.dismiss()
+    raise _busy(lab)
+
+
+def _busy(lab: str) -> BusyError:
+    return BusyError(
+        f"lab {lab} is held by process {_holder(lab) or 'unknown'}, which does not let go of it",
+        hint="wait for it to end, or end it with `kill`, and try again",
     )
 
 
 def _agent_status(lab: str) -> messages.Json | None:
+    """What the lab's agent says of itself; None where none lives."""
     connection = _connect(lab)
-    return _ask(connection, {"op": "status"}) if connection else None
+    if connection is None:
+        return None
+    try:
+        return _ask(lab, connection, {"op": "status"})
+    except _AgentEndedError:
+        return None
 
 
 def up(
@@ -167,9 +203,15 @@ def up(
     holds the lab.
     """
     started = time.monotonic()
-    connection = _live_agent(manifest.lab.name, standby)
+    lab = manifest.lab.name
+    connection = _live_agent(lab, standby)
     request = {"op": "up", "manifest": store.encode_manifest(manifest), "wait": wait}
-    result = _ask(connection, request, progress)
+    try:
+        result = _ask(lab, connection, request, progress)
+    except _AgentEndedError as error:  # such as one without a lab, which ends by itself
+        if error.began:
+            raise
+        result = _ask(lab, _live_agent(lab, None), request, progress)
     return UpResult(
         result["lab"], result["created"], result["operations"], result["changed"], result["warnings"],
         result["not_ready"], time.monotonic() - started,
@@ -199,11 +241,25 @@ def drift(lab: str) -> list[str]:
 
 
 def down(lab: str, progress: Progress | None = None) -> bool:
-    """Remove the lab: its processes, namespaces, files and state. False when nothing of it was there."""
+    """Remove the lab: its processes, namespaces, files and state. False when nothing of it was there.
+
+    Waits for an `up` or another `down` that is at it; raises BusyError where that takes too long.
+    """
     from nslab.agent.teardown import teardown
 
-    _stop_agent(lab)
-    return teardown(lab, progress)
+    known = Paths(lab).root.exists()
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        _stop_agent(lab)
+        lock = store.hold(lab, POLL)
+        if lock is not None:
+            break
+        if time.monotonic() >= deadline:  # an agent that an `up` started meanwhile was asked to stop, too
+            raise _busy(lab)
+    try:
+        return bool(teardown(lab, progress)) or known
+    finally:
+        os.close(lock)
 
 
 def gc() -> list[str]:
@@ -214,11 +270,14 @@ def gc() -> list[str]:
 
 
 def labs() -> list[LabEntry]:
-    """The labs of this machine."""
+    """The labs of this machine. One whose summary cannot be read has no counts."""
     entries = []
     for lab in store.labs():
-        fields: dict[str, Any] = json.loads(Paths(lab).summary.read_bytes())
-        entries.append(LabEntry(**fields, agent_pid=_holder(lab)))
+        try:
+            fields: dict[str, Any] = json.loads(Paths(lab).summary.read_bytes())
+            entries.append(LabEntry(**fields, agent_pid=_holder(lab)))
+        except (OSError, ValueError, TypeError):
+            entries.append(LabEntry(lab, 0, 0, 0, 0.0, 0.0, "", _holder(lab)))
     return entries
 
 
@@ -246,7 +305,7 @@ def snapshot(lab: str) -> Snapshot:
 
     state = store.load(lab)
     status = _agent_status(lab) or {}
-    ready = status.get("ready", {})
+    ready = status["ready"] if status else store.ready_pods(store.load_readiness(lab))
     return Snapshot(
         allocate(state.manifest, state.leases, ready), state.created, state.updated, status.get("pid"),
         status.get("responder_pid"), ready, status.get("restarts", {}),
@@ -260,7 +319,7 @@ def log_path(lab: str, pod_key: str, container: str) -> str:
 
 def _ready(lab: str) -> dict[str, bool]:
     status = _agent_status(lab)
-    return status["ready"] if status else {}
+    return status["ready"] if status else store.ready_pods(store.load_readiness(lab))
 
 
 def _holder(lab: str) -> int | None:
@@ -271,11 +330,13 @@ def _holder(lab: str) -> int | None:
 
 
 def _stop_agent(lab: str) -> None:
-    """End the lab's agent, leaving the network and the containers as they are."""
+    """End the lab's agent, leaving the network and the containers as they are. Raises BusyError where it hangs."""
     connection = _connect(lab)
     if connection is None:
         return
-    _ask(connection, {"op": "stop"})
-    deadline = time.monotonic() + START_TIMEOUT
-    while _holder(lab) is not None and time.monotonic() < deadline:
-        time.sleep(0.002)
+    connection.settimeout(BUSY_TIMEOUT)
+    try:
+        with suppress(_AgentEndedError):
+            _ask(lab, connection, {"op": "stop"})
+    except TimeoutError:
+        raise _busy(lab) from None

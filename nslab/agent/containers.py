@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from nslab.agent.store import Paths, write_atomically
@@ -22,6 +23,8 @@ HOST_IMAGE = "host"
 CLIENT_PORT = 80
 BACKOFF_FIRST = 0.5
 BACKOFF_LIMIT = 30.0
+MARK = "NSLAB_CONTAINER"
+"""The variable that every process of a container has in its environment: whose it is, whoever its parent is."""
 STEADY = 10.0
 """A process that ran this long (seconds) starts again at the first back-off; the kubelet's own is ten minutes."""
 
@@ -46,6 +49,10 @@ def listeners(cluster: Cluster) -> Iterator[Listener]:
             yield Listener(netns, "0.0.0.0", CLIENT_PORT, protocol, identity)
 
 
+Key = tuple[str, str, str]
+"""A container of one incarnation of a Pod: the Pod's key and uid, and the container's name."""
+
+
 @dataclass(slots=True)
 class Process:
     """One `image: host` container: its process (pid 0 while it waits to start again), and its history."""
@@ -64,18 +71,35 @@ class Process:
     def alive(self) -> bool:
         return self.pid != 0 and process.alive(self.pid, self.start_time)
 
+    @property
+    def key(self) -> Key:
+        return self.pod_key, self.pod_uid, self.container
+
+    def mark(self, lab: str) -> str:
+        return f"{lab} {self.pod_key} {self.pod_uid} {self.container}"
+
 
 class Containers:
     """The processes of a lab's `image: host` containers, remembered on disk so that a new agent adopts them."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self.processes: dict[tuple[str, str, str], Process] = {}
-        self.wanted: dict[tuple[str, str, str], tuple[Cluster, Pod, Container]] = {}
+        self.processes: dict[Key, Process] = {}
+        self.wanted: dict[Key, tuple[Cluster, Pod, Container]] = {}
+        with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
+            known = [Process(**fields) for fields in json.loads(paths.containers.read_text())]
+            self.processes = {one.key: one for one in known}
         if paths.containers.exists():
-            for fields in json.loads(paths.containers.read_text()):
-                known = Process(**fields)
-                self.processes[known.pod_key, known.pod_uid, known.container] = known
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Find the processes that a killed agent started and could not write down any more."""
+        for pid, mark in _marked(self.paths):
+            _, pod_key, pod_uid, container = mark.split(" ")
+            key = pod_key, pod_uid, container
+            known = self.processes.setdefault(key, Process(*key))
+            if not known.alive and process.leads_session(pid):
+                known.pid, known.start_time, known.started = pid, process.start_time(pid), time.monotonic()
 
     def set(self, cluster: Cluster) -> None:
         """Want the containers of this Cluster: stop those that it no longer has, start the new ones."""
@@ -91,29 +115,29 @@ class Containers:
     def tick(self) -> float:
         """Start what should run and does not. Returns the seconds until the next start is due."""
         now = time.monotonic()
-        changed = False
-        due: list[float] = []
-        for key, (cluster, pod, container) in self.wanted.items():
-            known = self.processes.get(key)
-            if known is None:
-                known = self.processes[key] = Process(*key)
-            elif known.alive:
-                continue
-            if known.pid:
-                changed = True
-                known.pid = 0
-                known.restarts += 1
-                steady = now - known.started > STEADY
-                known.backoff = BACKOFF_FIRST if steady else min(known.backoff * 2, BACKOFF_LIMIT)
-                known.next_start = now + known.backoff
-            if known.next_start > now:
-                due.append(known.next_start - now)
-                continue
-            self._start(cluster, pod, container, known)
-            changed = True
-        if changed:
+        known = [self.processes.setdefault(key, Process(*key)) for key in self.wanted]
+        idle = [one for one in known if not one.alive]
+        self._bury([one for one in idle if one.pid], now)
+        starting = [one for one in idle if one.next_start <= now]
+        if starting:
+            self._save()  # first: from now on there may be processes to find
+            for one in starting:
+                self._start(*self.wanted[one.key], one)
             self._save()
-        return min(due, default=float("inf"))
+        return min((one.next_start - now for one in idle if not one.pid), default=float("inf"))
+
+    def _bury(self, ended: list[Process], now: float) -> None:
+        """Processes that have ended start again after a while; what they left behind ends before."""
+        for known in ended:
+            process.reap(known.pid)
+            known.pid = 0
+            known.restarts += 1
+            steady = now - known.started > STEADY
+            known.backoff = BACKOFF_FIRST if steady else min(known.backoff * 2, BACKOFF_LIMIT)
+            known.next_start = now + known.backoff
+        if ended:
+            self._end_rest(ended)
+            self._save()
 
     def pids(self) -> dict[int, Process]:
         """The running processes by pid."""
@@ -125,10 +149,17 @@ class Containers:
             if (known.pod_key, known.container) == (pod_key, container) and known.alive:
                 process.terminate([known.pid], timeout=1.0)
 
-    def stop(self) -> None:
-        """End all processes, wanted or not, for good."""
+    def stop(self) -> int:
+        """End all processes, wanted or not, for good. Returns how many containers ran."""
         self.wanted = {}
+        count = sum(known.alive for known in self.processes.values())
         self._stop(list(self.processes.values()))
+        return count
+
+    def _end_rest(self, ended: Iterable[Process]) -> None:
+        """Kill what the processes that have ended left behind, in whatever session."""
+        marks = {known.mark(self.paths.lab) for known in ended}
+        process.terminate([pid for pid, mark in _marked(self.paths) if mark in marks], timeout=0.0)
 
     def _start(self, cluster: Cluster, pod: Pod, container: Container, known: Process) -> None:
         log = self.paths.container_log(pod.key, container.name)
@@ -139,7 +170,7 @@ class Containers:
                 known.pid = process.spawn_in(
                     naming.pod_netns(cluster.lab.name, pod),
                     list(container.command),
-                    env={**_base_environment(pod), **dict(container.env)},
+                    env={**_base_environment(pod), **dict(container.env), MARK: known.mark(self.paths.lab)},
                     cwd=container.working_dir or "/",
                     log_fd=file.fileno(),
                 )
@@ -152,14 +183,26 @@ class Containers:
 
     def _stop(self, ending: Iterable[Process]) -> None:
         ending = list(ending)
-        process.terminate([known.pid for known in ending if known.alive], timeout=2.0)
+        if ending:
+            process.terminate([known.pid for known in ending if known.alive], timeout=2.0)
+            self._end_rest(ending)
         for known in ending:
-            del self.processes[known.pod_key, known.pod_uid, known.container]
+            process.reap(known.pid)
+            del self.processes[known.key]
         if ending:
             self._save()
 
     def _save(self) -> None:
         write_atomically(self.paths.containers, json.dumps([asdict(known) for known in self.processes.values()]))
+
+
+def _marked(paths: Paths) -> Iterator[tuple[int, str]]:
+    """The processes of a lab's containers, and their marks. A lab of the same name in another mount namespace, with a
+    /run of its own, is another lab."""
+    for pid in process.running():
+        mark = process.variable(pid, MARK)
+        if mark.startswith(f"{paths.lab} ") and process.sees_same(pid, str(paths.root)):
+            yield pid, mark
 
 
 def _base_environment(pod: Pod) -> dict[str, str]:

@@ -190,8 +190,8 @@ class Agent:
         plan = self.network.plan(cluster)  # what is not ours is refused before anything is written
         now = time.time()
         self.state = State(manifest, cluster.leases, former.created if former else now, now)
+        store.save_summary(self.lab, summary(cluster, self.state))  # first: a lab with a state has a summary
         store.save(self.state)
-        store.save_summary(self.lab, summary(cluster, self.state))
         self.responder.start()
         batch = self.network.apply(*plan, progress)
         if former is not None:

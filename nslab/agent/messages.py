@@ -29,6 +29,17 @@ def receive(connection: socket.socket) -> Iterator[Json]:
             yield json.loads(line)
 
 
+def decode_request(line: bytes) -> Json:
+    """What a client sent. Raises NslabError where it is no request."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        request = None
+    if not isinstance(request, dict) or not isinstance(request.get("op"), str):
+        raise errors.NslabError("this is no request", hint='a request is one line of JSON: {"op": ..}')
+    return request
+
+
 def encode_error(error: errors.NslabError) -> Json:
     """An error as JSON, so that the client raises the same one."""
     return {"type": type(error).__name__, "fields": vars(error)}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from nslab.agent.containers import HOST_IMAGE
+from nslab.agent.store import ready_pods
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Container, Pod
 from nslab.linux import process
 from nslab.servers.kubelet_probe import ProbedContainer, ProbeEngine, ProbeOutcome
-from nslab.servers.probe_schedule import READY, RESTART, UNREADY
+from nslab.servers.probe_schedule import READY, RESTART, UNREADY, Timing
 
 Restart = Callable[[str, str], None]
 """Called as (Pod key, container name) when a liveness or startup probe has failed for good."""
@@ -37,20 +39,30 @@ class _Probed:
 
 class Readiness:
     """The probes of a lab. `ready` has the Ready condition of every Pod with probes, by key; `restarts` counts what
-    its probes had restarted."""
+    its probes had restarted.
 
-    def __init__(self, restart: Restart) -> None:
-        self.ready: dict[str, bool] = {}
+    `remembered` is what a former agent knew (as the method of that name says it). Its ready containers stay ready
+    until their probes have said otherwise, or had the time to.
+    """
+
+    def __init__(self, restart: Restart, remembered: dict[str, bool]) -> None:
+        self.ready = ready_pods(remembered)
         self.restarts: dict[str, int] = {}
         self.changed = False
         self._restart = restart
         self._engine = ProbeEngine(self._transition)
+        self._remembered = remembered
+        self._trusted: dict[_Probed, float] = {}
         self._containers: dict[_Probed, bool] = {}
         self._commands: list[_Command] = []
 
     def fileno(self) -> int:
         """Readable when a probe's answer is there."""
         return self._engine.fileno()
+
+    def remembered(self) -> dict[str, bool]:
+        """What a later agent needs to know, by NAMESPACE/POD#UID#CONTAINER."""
+        return {_engine_key(known): ready for known, ready in self._containers.items()}
 
     def replaced(self, cluster: Cluster) -> dict[str, bool]:
         """Not ready, by key: Pods of the Cluster that took the name of one that was probed."""
@@ -67,12 +79,17 @@ class Readiness:
         }
         for known in [one for one in self._containers if one not in wanted]:
             del self._containers[known]
+            self._trusted.pop(known, None)
             self._engine.remove(_engine_key(known))
         for key in [key for key in self.ready if key not in {one.pod_key for one in wanted}]:
             self.ready.pop(key)
             self.restarts.pop(key, None)
         fresh = [one for one in wanted if one not in self._containers]
-        self._containers.update(dict.fromkeys(fresh, False))
+        now = time.monotonic()
+        for one in fresh:
+            trusted = self._containers[one] = self._remembered.pop(_engine_key(one), False)
+            if trusted:
+                self._trusted[one] = now + sum(map(_patience, wanted[one][1].probes.values()))
         for one in fresh:
             self._sum_up(one.pod_key)
         for one in fresh:
@@ -85,7 +102,11 @@ class Readiness:
         now = time.monotonic()
         for command in list(self._commands):
             self._look_after(command, now)
-        due = [self._engine.deadline(), *(command.deadline for command in self._commands)]
+        for probed in [probed for probed, deadline in self._trusted.items() if now >= deadline]:
+            self._become(probed, False)
+        due = [
+            self._engine.deadline(), *self._trusted.values(), *(command.deadline for command in self._commands)
+        ]
         return max(0.0, min(due) - now)
 
     def _transition(self, key: str, transition: str, detail: str) -> None:
@@ -94,8 +115,12 @@ class Readiness:
             self.restarts[probed.pod_key] = self.restarts.get(probed.pod_key, 0) + 1
             self._restart(probed.pod_key, probed.container)
         elif transition in (READY, UNREADY):
-            self._containers[probed] = transition == READY
-            self._sum_up(probed.pod_key)
+            self._become(probed, transition == READY)
+
+    def _become(self, probed: _Probed, ready: bool) -> None:
+        self._trusted.pop(probed, None)
+        self._containers[probed] = ready
+        self._sum_up(probed.pod_key)
 
     def _sum_up(self, pod_key: str) -> None:
         ready = all(state for known, state in self._containers.items() if known.pod_key == pod_key)
@@ -125,7 +150,14 @@ class Readiness:
         elif now >= command.deadline:
             self._commands.remove(command)
             process.terminate([command.pid], timeout=0.0)
+            os.waitpid(command.pid, 0)
             command.report(ProbeOutcome(False, "the command took too long"))
+
+
+def _patience(probe: Mapping[str, Any]) -> float:
+    """Seconds in which a probe that fails from the start has failed for good."""
+    timing = Timing.of(probe)
+    return timing.initial_delay + timing.failure_threshold * (timing.period + timing.timeout)
 
 
 def _engine_key(probed: _Probed) -> str:

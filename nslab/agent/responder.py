@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from nslab.agent.containers import listeners
 from nslab.agent.store import Paths
 from nslab.cluster.model import Cluster
 from nslab.errors import NslabError
+from nslab.linux import process
 from nslab.servers.listeners import Listener
 from nslab.servers.responder_client import ResponderClient, start_responder
+
+RESTART_SECONDS = 1.0
+"""Between two attempts to start one that has ended."""
 
 log = logging.getLogger("nslab.agent")
 
@@ -22,6 +28,7 @@ class Responder:
         self.paths = paths
         self.pid = 0
         self.client: ResponderClient | None = None
+        self.next_start = 0.0
 
     def start(self) -> None:
         """Connect to the responder that runs, or start one. Raises NslabError where it cannot be started."""
@@ -39,10 +46,15 @@ class Responder:
         self.pid = self.client.pid
 
     def set(self, wanted: Iterable[Listener]) -> None:
-        """Make it listen on exactly these sockets. Raises NslabError naming those that cannot be had."""
-        self.start()
-        assert self.client is not None
-        failed = self.client.set(wanted).failed
+        """Make it listen on exactly these sockets. One that does not answer is replaced. Raises NslabError naming
+        those that cannot be had."""
+        listeners = list(wanted)
+        try:
+            failed = self._order(listeners)
+        except OSError as error:
+            log.error("the responder does not answer (%s); starting another", error)
+            self.end()
+            failed = self._order(listeners)
         if failed:
             first, reason = failed[0]
             raise NslabError(
@@ -51,12 +63,28 @@ class Responder:
                 hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
             )
 
+    def _order(self, wanted: Iterable[Listener]) -> tuple[tuple[Listener, str], ...]:
+        self.start()
+        assert self.client is not None
+        return self.client.set(wanted).failed
+
+    def end(self) -> None:
+        """End the process, whatever state it is in; quiet where there is none."""
+        with suppress(OSError):
+            client = self.client or ResponderClient(str(self.paths.responder_socket))
+            process.terminate([client.pid], timeout=1.0)
+            process.reap(client.pid)
+            client.close()
+        self.client = None
+
     def tick(self, cluster: Cluster | None) -> None:
         """Start it again where it has died, with what it listened on."""
-        if self.client is None or cluster is None or self.client.connected():
+        now = time.monotonic()
+        if cluster is None or now < self.next_start or (self.client is not None and self.client.connected()):
             return
         log.error("the responder has ended; starting it again")
-        self.client = None
+        self.next_start = now + RESTART_SECONDS
+        self.end()
         try:
             self.set(listeners(cluster))
         except (NslabError, OSError) as error:

@@ -6,6 +6,7 @@
     agent.sock       the agent's control socket          agent.log       its log
     responder.sock   the responder's control socket      responder.log   its log
     containers.json  processes of `image: host` containers
+    readiness.json   which containers their probes found ready
     logs/            what those containers print
 """
 
@@ -13,19 +14,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nslab.cluster.naming import STATE_ROOT
-from nslab.errors import NotFoundError
+from nslab.errors import NotFoundError, StateError, UsageError
+from nslab.linux import locks
 
 if TYPE_CHECKING:  # `nslab ls` reads summaries, and shall not wait for the nouns of what they sum up
     from nslab.api.objects import Manifest
     from nslab.cluster.model import Leases
 
 Json = dict[str, Any]
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_lab_name(text: str) -> bool:
+    """Whether it is a DNS label (RFC 1123), of which names of namespaces, links and files can be made."""
+    return _LABEL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +52,15 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The files of one lab."""
+    """The files of one lab. Raises UsageError for a name that is no DNS label, which might lead anywhere."""
 
     lab: str
+
+    def __post_init__(self) -> None:
+        if not is_lab_name(self.lab):
+            raise UsageError(
+                f"{self.lab!r} cannot name a lab", hint="at most 63 of a-z, 0-9 and -, not at either end"
+            )
 
     @property
     def root(self) -> Path:
@@ -81,6 +98,10 @@ class Paths:
     def containers(self) -> Path:
         return self.root / "containers.json"
 
+    @property
+    def readiness(self) -> Path:
+        return self.root / "readiness.json"
+
     def container_log(self, pod_key: str, container: str) -> Path:
         """The log of one container of the Pod NAMESPACE/NAME."""
         return self.root / "logs" / f"{pod_key.replace('/', '.')}.{container}.log"
@@ -109,16 +130,22 @@ def save(state: State) -> None:
 
 
 def load(lab: str) -> State:
-    """Read the lab's state. Raises NotFoundError where there is none."""
+    """Read the lab's state. Raises NotFoundError where there is none, StateError where it cannot be read."""
     from nslab.cluster.model import Leases
 
+    path = Paths(lab).state
     try:
-        encoded = json.loads(Paths(lab).state.read_bytes())
-    except FileNotFoundError:
+        encoded = json.loads(path.read_bytes())
+        return State(
+            decode_manifest(encoded["manifest"]), Leases(**encoded["leases"]), encoded["created"], encoded["updated"]
+        )
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"there is no lab {lab!r}", hint="`nslab ls` lists the labs") from None
-    return State(
-        decode_manifest(encoded["manifest"]), Leases(**encoded["leases"]), encoded["created"], encoded["updated"]
-    )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"the state of lab {lab} is damaged ({type(error).__name__}: {error})",
+            hint=f"`nslab down {lab}` removes the lab all the same; `nslab up` then builds it anew", where=str(path),
+        ) from error
 
 
 def save_summary(lab: str, summary: Json) -> None:
@@ -126,10 +153,53 @@ def save_summary(lab: str, summary: Json) -> None:
     write_atomically(Paths(lab).summary, json.dumps(summary))
 
 
+def save_readiness(lab: str, containers: dict[str, bool]) -> None:
+    """Remember which containers are ready, by NAMESPACE/POD#UID#CONTAINER."""
+    write_atomically(Paths(lab).readiness, json.dumps(containers))
+
+
+def load_readiness(lab: str) -> dict[str, bool]:
+    """What `save_readiness` wrote last; empty where that cannot be read."""
+    try:
+        containers: dict[str, bool] = dict(json.loads(Paths(lab).readiness.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+    return containers
+
+
+def ready_pods(containers: dict[str, bool]) -> dict[str, bool]:
+    """The Ready condition, by Pod key, of Pods with such containers: all must be ready."""
+    pods: dict[str, bool] = {}
+    for key, ready in containers.items():
+        pod = key.partition("#")[0]
+        pods[pod] = pods.get(pod, True) and ready
+    return pods
+
+
+def hold(lab: str, timeout: float = 0.0) -> int | None:
+    """Take the lab's lock, making its directory: an open file that holds it, or None where another process does for
+    longer than `timeout` seconds."""
+    paths = Paths(lab)
+    deadline = time.monotonic() + timeout
+    while True:
+        with suppress(FileNotFoundError):  # a `down` of it takes the directory away
+            paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = locks.lock(str(paths.lock))
+            if lock is not None:
+                return lock
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+
+
 def labs() -> list[str]:
     """The labs with a state on disk, sorted."""
     root = Path(STATE_ROOT)
-    return sorted(entry.name for entry in root.iterdir() if (entry / "state.json").exists()) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return sorted(
+        entry.name for entry in root.iterdir() if is_lab_name(entry.name) and (entry / "state.json").exists()
+    )
 
 
 def remove(lab: str) -> None:

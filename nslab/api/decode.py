@@ -159,7 +159,7 @@ class _Reading:
         semantics.check_metadata(kind, entry, self.findings)
         self.ignored.append(entry.object.reference)
         if kind.role == "later":
-            self.findings.warn(entry, ("kind",), f"{kind.name} is not supported yet, ignored")
+            self.findings.warn(entry, ("kind",), "not supported yet, ignored")
         elif kind.name == "CronJob":
             self.findings.warn(entry, ("kind",), "nothing runs at set times in a lab; a Job does at once, ignored")
 

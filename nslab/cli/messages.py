@@ -20,9 +20,9 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def tell_ignored(references: Iterable[str]) -> None:
-    """Say on stderr how many objects of each kind carry nothing for a network; nothing where there are none.
+    """Say on stderr how many objects of each kind were left out; nothing where there are none.
     `references` are KIND NAMESPACE/NAME."""
     kinds = Counter(reference.partition(" ")[0] for reference in references)
     if kinds:
         listed = ", ".join(count(number, kind) for kind, number in sorted(kinds.items()))
-        click.echo(f"ignored: {listed} (nothing of the network in them)", err=True)
+        click.echo(f"ignored: {listed}", err=True)

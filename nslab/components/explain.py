@@ -12,9 +12,9 @@ from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Service, ServicePort
 from nslab.components import kube_proxy
 from nslab.components.desired import desired
-from nslab.nft.objects import Key, MapValue, Set, Table
+from nslab.nft.objects import Key, MapValue, Rule, Set, Table
 from nslab.nft.operations import AddElements, AddRules
-from nslab.nft.statements import Verdict
+from nslab.nft.statements import META_L4PROTO, Compare, Verdict
 from nslab.nft.text import table_text, transaction_text
 
 Concerns = Callable[[Key, MapValue | None], bool]
@@ -74,7 +74,7 @@ def _explain_port(table: Table, service: Service, port: ServicePort) -> Iterator
         if elements:
             yield f"\n# {sentence}"
             yield _elements_text(table, item, elements)
-            yield from _chains_text(table, elements)
+            yield from _chains_text(table, elements, kube_proxy.PROTOCOLS[port.protocol])
 
 
 def _concerns(service: Service, port: ServicePort) -> dict[str, Concerns]:
@@ -105,9 +105,11 @@ def _elements_text(table: Table, item: Set, elements: dict[Key, MapValue | None]
     return transaction_text(table.family, table.name, [AddElements(few)]).rstrip("\n")
 
 
-def _chains_text(table: Table, elements: dict[Key, MapValue | None]) -> Iterator[str]:
-    """The rules of the chains that the elements lead to."""
+def _chains_text(table: Table, elements: dict[Key, MapValue | None], protocol: str) -> Iterator[str]:
+    """The rules for the protocol in the chains that the elements lead to."""
     targets = {value.chain for value in elements.values() if isinstance(value, Verdict)}
+    of_protocol = Compare(META_L4PROTO, protocol)
     for chain in table.chains:
         if chain.name in targets:
-            yield transaction_text(table.family, table.name, [AddRules(chain)]).rstrip("\n")
+            rules = tuple(rule for rule in chain.rules if isinstance(rule, Rule) and of_protocol in rule.statements)
+            yield transaction_text(table.family, table.name, [AddRules(replace(chain, rules=rules))]).rstrip("\n")

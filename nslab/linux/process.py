@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from struct import pack, unpack
 from time import monotonic
@@ -40,6 +40,58 @@ def _status(pid: int) -> tuple[str, int]:
     except (FileNotFoundError, ProcessLookupError):
         return "X", 0
     return fields[0], int(fields[19])
+
+
+def running() -> Iterator[int]:
+    """The pids of all processes that this one can see."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def title(pid: int) -> str:
+    """What `ps` shows of the process; empty where it has gone or has none."""
+    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def variable(pid: int, name: str) -> str:
+    """What the process had in its environment when its program began: empty where nothing, or where it has gone or is
+    somebody else's. Children inherit it, in whatever session or process group they are."""
+    for pair in _read(pid, "environ").split(b"\0"):
+        found, _, value = pair.partition(b"=")
+        if found == name.encode():
+            return value.decode(errors="replace")
+    return ""
+
+
+def sees_same(pid: int, path: str) -> bool:
+    """Whether the process, in its own mount namespace and below its own root, finds there what this one does."""
+    with suppress(OSError):
+        return os.path.samefile(f"/proc/{pid}/root{path}", path)
+    return False
+
+
+def misses(pid: int, path: str) -> bool:
+    """Whether the process, which lives and may be looked into, finds nothing at that path of its own."""
+    return os.path.exists(f"/proc/{pid}/root/") and not os.path.lexists(f"/proc/{pid}/root{path}")
+
+
+def leads_session(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid) == pid
+    return False
+
+
+def reap(pid: int) -> None:
+    """Bury the process where it has ended and is this one's child."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _read(pid: int, file: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{file}", "rb") as opened:
+            return opened.read()
+    except OSError:
+        return b""
 
 
 def exec_in(name: str, argv: list[str]) -> NoReturn:
