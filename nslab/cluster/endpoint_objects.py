@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from nslab.api.objects import Body
@@ -11,11 +11,13 @@ from nslab.cluster.naming import object_uid
 from nslab.cluster.workloads import safe_hash
 
 SLICE_SIZE = 100
-_CONTROLLER = "endpointslice-controller.k8s.io"
-_MIRROR = "endpointslicemirroring-controller.k8s.io"
+CONTROLLER = "endpointslice-controller.k8s.io"
+MIRROR = "endpointslicemirroring-controller.k8s.io"
 
 
-class _Port(NamedTuple):
+class Port(NamedTuple):
+    """A port of a slice: all its endpoints have these numbers."""
+
     name: str
     protocol: str
     port: int
@@ -30,7 +32,10 @@ def endpoints(cluster: Cluster) -> Iterator[Body]:
                 "apiVersion": "v1", "kind": "Endpoints",
                 "metadata": {"name": service.name, "namespace": service.namespace, "labels": _labels(service)},
             }
-            subsets = [_subset(cluster, ports, members) for ports, members in _by_ports(service).items()]
+            subsets = [
+                subset(ports, [(member, _target(cluster, member)) for member in members])
+                for ports, members in _by_ports(service).items()
+            ]
             yield {**body, "subsets": subsets} if subsets else body
 
 
@@ -43,11 +48,14 @@ def endpoint_slices(cluster: Cluster) -> Iterator[Body]:
         selects = bool(service.selector) and service.type != "ExternalName"
         if not selects and (service.selector or service.key not in mirrored):
             continue
+        owner = {"metadata": {"name": service.name, "namespace": service.namespace, "uid": _uid(service)}}
         number = 0
         for ports, members in _by_ports(service).items() or {(): []}.items():
             for start in range(0, max(len(members), 1), SLICE_SIZE):
-                part = members[start : start + SLICE_SIZE]
-                yield _slice(cluster, service, number, ports, part, _CONTROLLER if selects else _MIRROR)
+                part = [slice_endpoint(item, _target(cluster, item)) for item in members[start : start + SLICE_SIZE]]
+                manager = CONTROLLER if selects else MIRROR
+                name = slice_name(service.key, number)
+                yield endpoint_slice(owner, _labels(service), name, ports, part, manager)
                 number += 1
 
 
@@ -57,85 +65,101 @@ def _written(cluster: Cluster, kind: str) -> Iterator[Body]:
             yield {**item.body, "apiVersion": item.api_version, "kind": kind}
 
 
-def _by_ports(service: Service) -> dict[tuple[_Port, ...], list[Endpoint]]:
+def _by_ports(service: Service) -> dict[tuple[Port, ...], list[Endpoint]]:
     """Endpoints, one for each address, grouped by the port numbers they have: a named target port may mean another
     number on another Pod."""
-    ports: dict[str, list[_Port]] = {}
+    ports: dict[str, list[Port]] = {}
     members: dict[str, Endpoint] = {}
     for port in service.ports:
         for endpoint in port.endpoints:
             # Pods in their node's netns share its address: an address is then not enough to tell them apart.
             identity = endpoint.pod or endpoint.ip
-            ports.setdefault(identity, []).append(_Port(port.name, port.protocol, endpoint.port))
+            ports.setdefault(identity, []).append(Port(port.name, port.protocol, endpoint.port))
             members.setdefault(identity, endpoint)
-    groups: dict[tuple[_Port, ...], list[Endpoint]] = {}
+    groups: dict[tuple[Port, ...], list[Endpoint]] = {}
     for identity, endpoint in members.items():
         groups.setdefault(tuple(ports[identity]), []).append(endpoint)
     return groups
 
 
 def _labels(service: Service) -> dict[str, str]:
-    labels = dict((service.body.get("metadata") or {}).get("labels") or {})
-    if not service.cluster_ip:
-        labels["service.kubernetes.io/headless"] = ""
-    return labels
+    return service_labels(service.body, headless=not service.cluster_ip)
+
+
+def service_labels(service: Body, *, headless: bool) -> dict[str, str]:
+    """The labels that a Service's Endpoints and EndpointSlices take over from it."""
+    labels = dict((service.get("metadata") or {}).get("labels") or {})
+    return {**labels, "service.kubernetes.io/headless": ""} if headless else labels
+
+
+def _uid(service: Service) -> str:
+    return object_uid(f"Service/{service.key}")
 
 
 def _target(cluster: Cluster, endpoint: Endpoint) -> Body:
     pod = cluster.pods.get(endpoint.pod)
-    if pod is None:
-        return {}
-    return {"targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid}}
+    return target_reference(pod.namespace, pod.name, pod.uid) if pod else {}
 
 
-def _ports(ports: tuple[_Port, ...]) -> list[Body]:
+def target_reference(namespace: str, name: str, uid: str) -> Body:
+    """What says in an endpoint which Pod it is."""
+    return {"targetRef": {"kind": "Pod", "namespace": namespace, "name": name, "uid": uid}}
+
+
+def _ports(ports: tuple[Port, ...]) -> list[Body]:
     return [{"name": port.name, "port": port.port, "protocol": port.protocol} for port in ports]
 
 
-def _subset(cluster: Cluster, ports: tuple[_Port, ...], members: list[Endpoint]) -> Body:
-    subset: Body = {}
+def subset(ports: tuple[Port, ...], members: Iterable[tuple[Endpoint, Body]]) -> Body:
+    """A subset of an Endpoints object: endpoints, each with what `target_reference` says of it (or nothing)."""
+    listed = list(members)
+    made: Body = {}
     for field, ready in (("addresses", True), ("notReadyAddresses", False)):
         addresses = [
-            {"ip": member.ip, **({"nodeName": member.node} if member.node else {}), **_target(cluster, member)}
-            for member in members if member.ready is ready
+            {"ip": member.ip, **({"nodeName": member.node} if member.node else {}), **target}
+            for member, target in listed if member.ready is ready
         ]
         if addresses:
-            subset[field] = addresses
+            made[field] = addresses
     unnamed = [{key: value for key, value in port.items() if value != ""} for port in _ports(ports)]
-    return {**subset, "ports": unnamed}
+    return {**made, "ports": unnamed}
 
 
-def _slice(
-    cluster: Cluster, service: Service, number: int, ports: tuple[_Port, ...], members: list[Endpoint], manager: str
+def slice_name(service: str, number: int) -> str:
+    """The name of the slice with this number, from 0, of a Service by key."""
+    return f"{service.partition('/')[2]}-{safe_hash(f'EndpointSlice/{service}/{number}', 5)}"
+
+
+def endpoint_slice(
+    service: Body, labels: Mapping[str, str], name: str, ports: tuple[Port, ...], endpoints: list[Body], manager: str
 ) -> Body:
-    labels = {
-        **_labels(service), "kubernetes.io/service-name": service.name,
-        "endpointslice.kubernetes.io/managed-by": manager,
-    }
+    """A slice of a Service, with the labels that it takes over and those that say whose it is."""
+    metadata = service["metadata"]
     owner = {
-        "apiVersion": "v1", "kind": "Service", "name": service.name, "controller": True, "blockOwnerDeletion": True,
-        "uid": object_uid(f"Service/{service.key}"),
+        "apiVersion": "v1", "kind": "Service", "name": metadata["name"], "controller": True,
+        "blockOwnerDeletion": True, "uid": metadata["uid"],
     }
+    own = {"kubernetes.io/service-name": metadata["name"], "endpointslice.kubernetes.io/managed-by": manager}
     return {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
-            "name": f"{service.name}-{safe_hash(f'EndpointSlice/{service.key}/{number}', 5)}",
-            "generateName": f"{service.name}-", "namespace": service.namespace, "labels": labels,
-            "ownerReferences": [owner],
+            "name": name, "generateName": f"{metadata['name']}-", "namespace": metadata["namespace"],
+            "labels": {**labels, **own}, "ownerReferences": [owner],
         },
         "addressType": "IPv4",
         "ports": _ports(ports),
-        "endpoints": [_slice_endpoint(cluster, member) for member in members],
+        "endpoints": endpoints,
     }
 
 
-def _slice_endpoint(cluster: Cluster, endpoint: Endpoint) -> Body:
+def slice_endpoint(endpoint: Endpoint, target: Body) -> Body:
+    """An endpoint of a slice; `target` is what `target_reference` says of it, or nothing."""
     body: Body = {
         "addresses": [endpoint.ip],
         "conditions": {
             "ready": endpoint.ready, "serving": endpoint.serving, "terminating": endpoint.terminating
         },
-        **_target(cluster, endpoint),
+        **target,
     }
     if endpoint.node:
         body["nodeName"] = endpoint.node

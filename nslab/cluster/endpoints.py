@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from nslab.api.objects import Body, Object
-from nslab.cluster.model import Endpoint, Node, Pod
+from nslab.cluster.model import Container, Endpoint, Node, Pod
 
-_SAME_ZONE = ("PreferClose", "PreferSameZone")
+SAME_ZONE = ("PreferClose", "PreferSameZone")
+"""Values of trafficDistribution that keep traffic in its zone where they can."""
 
 
 class Labelled(Protocol):
@@ -77,7 +78,7 @@ class EndpointSource:
         target: int | str = port.get("targetPort") or port["port"]
         protocol = port.get("protocol", "TCP")
         publish = bool(spec.get("publishNotReadyAddresses"))
-        hints = spec.get("trafficDistribution") in _SAME_ZONE
+        hints = spec.get("trafficDistribution") in SAME_ZONE
         known = self._known
         found = []
         for position in self._selected[key]:
@@ -93,7 +94,7 @@ class EndpointSource:
     def _of_pod(
         self, pod: Pod, target: int | str, protocol: str, publish: bool, hints: bool
     ) -> Endpoint | None:
-        number = _port_number(pod, target, protocol)
+        number = port_number(pod.containers, target, protocol)
         if number is None:
             return None
         zone = self._nodes[pod.node].zone
@@ -140,11 +141,11 @@ class EndpointSource:
                         )
 
 
-def _port_number(pod: Pod, target: int | str, protocol: str) -> int | None:
-    """The number that a target port means on this Pod; a name that it does not have gives none."""
+def port_number(containers: Iterable[Container], target: int | str, protocol: str) -> int | None:
+    """The number that a target port means on a Pod of these containers; a name that they do not have gives none."""
     if isinstance(target, int):
         return target
-    for container in pod.containers:
+    for container in containers:
         for port in container.ports:
             if port.name == target and port.protocol == protocol:
                 return port.port

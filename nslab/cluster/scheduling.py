@@ -34,7 +34,7 @@ def place(
     Raises CapacityError for the first Pod that fits nowhere, with the count of nodes for each reason.
     """
     wanted = list(pods)
-    board = Board(wanted, nodes, max_pods)
+    board = Board(wanted, nodes, dict.fromkeys(nodes, max_pods))
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
         lease = leases.get(f"{pod.key}#{pod.digest}", "")
@@ -54,21 +54,29 @@ _NONE: Counter[str] = Counter()
 
 
 class Board:
-    """Who is placed where so far, on nodes by name, each of which takes `max_pods` Pods at most. `pods` are those
+    """Who is placed where so far, on nodes by name. `max_pods` is how many Pods each of them takes. `pods` are those
     whose anti-affinity counts from the beginning: each term has to see every Pod that is placed."""
 
-    def __init__(self, pods: Iterable[PendingPod], nodes: Mapping[str, Node], max_pods: int) -> None:
+    def __init__(self, pods: Iterable[PendingPod], nodes: Mapping[str, Node], max_pods: Mapping[str, int]) -> None:
         self.nodes = nodes
         self.max_pods = max_pods
         self.total: Counter[str] = Counter()
         self.owned: dict[tuple[str, str, str], Counter[str]] = {}
         self.host_ports: dict[str, Counter[tuple[str, int]]] = {name: Counter() for name in nodes}
         self.terms: dict[Template, list[_AntiAffinity]] = {}
-        for template in {pod.template: None for pod in pods}:
-            required = _required_anti_affinity(template)
-            if required:
-                self.terms[template] = [_AntiAffinity(term, template.owner.namespace) for term in required]
         self.refusals: dict[Template, dict[str, str]] = {}
+        for template in {pod.template: None for pod in pods}:
+            self.learn(template, ())
+
+    def learn(self, template: Template, placed: Iterable[tuple[PendingPod, str]]) -> None:
+        """Take up the anti-affinity of a template, if it is new, with those who are placed already."""
+        required = _required_anti_affinity(template)
+        if not required or template in self.terms:
+            return
+        self.terms[template] = [_AntiAffinity(term, template.owner.namespace) for term in required]
+        for pod, node in placed:
+            for term in self.terms[template]:
+                term.note(pod, self.nodes[node], template is pod.template, 1)
 
     def put(self, pod: PendingPod, node: str) -> None:
         self._note(pod, node, 1)
@@ -92,7 +100,18 @@ class Board:
         return not evicted and not self._crowded(pod, node.name)
 
     def choose(self, pod: PendingPod) -> str:
-        """The node with the fewest Pods of the same owner, then with the fewest Pods, then the first."""
+        """Like `find`. Raises CapacityError where there is none."""
+        found = self.find(pod)
+        if not found:
+            raise CapacityError(
+                f"Pod {pod.key} fits on no node: {self.reasons(pod)}",
+                hint="add nodes to spec.nodes, label or untaint one, or ask for less", where=pod.template.where,
+            )
+        return found
+
+    def find(self, pod: PendingPod) -> str:
+        """The node with the fewest Pods of the same owner, then with the fewest Pods, then the first; empty where the
+        Pod fits nowhere."""
         refusals = self._refusals(pod.template)
         owned = self.owned.get((pod.namespace, *pod.owner), _NONE)
         best, best_rank = "", (0, 0)
@@ -102,11 +121,6 @@ class Board:
             rank = (owned.get(name, 0), self.total[name])
             if (not best or rank < best_rank) and not self._repelled(pod, node):
                 best, best_rank = name, rank
-        if not best:
-            raise CapacityError(
-                f"Pod {pod.key} fits on no node: {self.reasons(pod)}",
-                hint="add nodes to spec.nodes, label or untaint one, or ask for less", where=pod.template.where,
-            )
         return best
 
     def _refusals(self, template: Template) -> dict[str, str]:
@@ -117,7 +131,7 @@ class Board:
         return found
 
     def _crowded(self, pod: PendingPod, node: str) -> str:
-        if self.total[node] >= self.max_pods:
+        if self.total[node] >= self.max_pods[node]:
             return "Too many pods"
         taken = self.host_ports[node]
         if any(taken[port] > 0 for port in pod.template.host_ports):

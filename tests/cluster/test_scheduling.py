@@ -140,18 +140,18 @@ PORTS = [{"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}]
 @pytest.mark.parametrize(
     ("objects", "reason"),
     [
-        ([a_pod("a", nodeSelector={"x": "y"})], "2 didn't match Pod's node affinity/selector"),
+        ([a_pod("a", nodeSelector={"x": "y"})], "2 node(s) didn't match Pod's node affinity/selector."),
         ([a_node("node-1", taints=[TAINT]), a_node("node-2", unschedulable=True), a_pod("a")],
-         "1 had untolerated taint team, 1 were unschedulable"),
+         "1 node(s) had untolerated taint {team: red}, 1 node(s) were unschedulable."),
         ([a_pod("b", nodeName="node-1"), a_pod("c", nodeName="node-2"), a_pod("a", affinity=anti_affinity("b")),
           a_pod("d", labels={"app": "d"}, affinity=anti_affinity("c"), nodeName="node-2")],
-         "1 didn't match the requested node name, 1 didn't match pod anti-affinity rules"),
+         "1 node(s) didn't match pod anti-affinity rules, 1 node(s) didn't match the requested node name."),
         ([a_deployment("web", 3, a_template("web", a_container(ports=PORTS)))],
-         "2 didn't have free ports for the requested host ports"),
+         "2 node(s) didn't have free ports for the requested pod ports."),
         ([a_deployment("web", 3, a_template("web", affinity=anti_affinity("web")))],
-         "2 didn't match pod anti-affinity rules"),
-        ([a_deployment("web", 18)], "2 had 8 Pods (maxPodsPerNode)"),
-        ([a_pod("a", nodeName="nowhere")], "2 didn't match the requested node name"),
+         "2 node(s) didn't match pod anti-affinity rules."),
+        ([a_deployment("web", 18)], "2 Too many pods."),
+        ([a_pod("a", nodeName="nowhere")], "2 node(s) didn't match the requested node name."),
     ],
 )
 def test_a_pod_that_fits_nowhere_is_an_error_with_reasons(objects: list[Any], reason: str) -> None:
