@@ -26,6 +26,12 @@ _NEVER_STORED: Final = frozenset(["managedFields", "selfLink"])
 _HEAD: Final = frozenset(["apiVersion", "kind", "metadata", "status"])
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 
+INITIAL_STATUS: Final[dict[str, Body]] = {
+    "Namespace": {"phase": "Active"},
+    "Pod": {"phase": "Pending", "qosClass": "BestEffort"},
+}
+"""The status of a new object that comes with none."""
+
 WITHOUT_GENERATION: Final = frozenset([
     "Namespace", "Node", "Service", "Endpoints", "Secret", "ConfigMap", "Event", "ServiceAccount", "Lease",
     "PersistentVolume", "PersistentVolumeClaim", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",

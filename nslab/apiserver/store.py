@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 from uuid import uuid4
 
 from nslab.api import kinds
@@ -23,46 +22,16 @@ from nslab.apiserver.errors import StatusError, already_exists, not_found
 from nslab.apiserver.events import WINDOW, Event, EventType, History, Predicate, Watcher, encode
 from nslab.apiserver.garbage import Garbage
 from nslab.apiserver.journal import Journal
+from nslab.apiserver.shelves import Key, Record, Shelf
 from nslab.cluster.selectors import matches
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""Namespace (empty for cluster-scoped kinds) and name."""
-
 Bodies = list[Body]
-Records = list["Record"]
+Records = list[Record]
+Former = list[tuple[str, Key, Record | None]]
+"""Kind, key, and what was there before a change."""
 _NAME_ATTEMPTS: Final = 8
-
-
-class Record(NamedTuple):
-    """A stored object and its JSON."""
-
-    body: Body
-    json: bytes
-
-
-@dataclass(slots=True)
-class _Shelf:
-    """The objects of one kind; `keys` are sorted."""
-
-    records: dict[Key, Record] = field(default_factory=dict)
-    keys: list[Key] = field(default_factory=list)
-
-    def put(self, key: Key, record: Record) -> None:
-        if key not in self.records:
-            insort(self.keys, key)
-        self.records[key] = record
-
-    def remove(self, key: Key) -> None:
-        del self.records[key]
-        del self.keys[bisect_left(self.keys, key)]
-
-    def within(self, namespace: str | None) -> list[Record]:
-        keys = self.keys
-        if namespace is not None:
-            keys = keys[bisect_left(keys, (namespace, "")) : bisect_left(keys, (namespace + "\0", ""))]
-        return [self.records[key] for key in keys]
 
 
 class Store:
@@ -80,12 +49,13 @@ class Store:
         self.revision = 0
         self._clock = clock
         self._new_uid = new_uid
-        self._shelves: dict[str, _Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
         self._garbage = Garbage()
         self._pending: list[Event] = []
-        self._former: list[tuple[str, Key, Record | None]] = []
+        self._former: Former = []
         self._published: deque[Event] = deque()
         self._publishing = False
+        self._rehearsing = False
         self._subscribers: list[Callable[[Event], None]] = []
         self._journal = journal
         if journal is not None:
@@ -147,7 +117,10 @@ class Store:
         if kind not in meta.WITHOUT_GENERATION:
             stamps["generation"] = 1
         head = {"apiVersion": body.get("apiVersion") or row.api_version, "kind": kind, "metadata": named | stamps}
-        created = self._put("ADDED", kind, body | head)
+        new = head | body | head  # the head comes first, and is ours
+        if kind in meta.INITIAL_STATUS:
+            new.setdefault("status", meta.INITIAL_STATUS[kind])
+        created = self._put("ADDED", kind, new)
         self._commit()
         return created
 
@@ -197,6 +170,15 @@ class Store:
         """Remove an object whose grace period is over (finalizers still hold it). None there is fine."""
         if self.get(kind, namespace, name) is not None:
             self.delete(kind, namespace, name, grace=0)
+
+    @contextmanager
+    def rehearsal(self, wanted: bool = True) -> Iterator[None]:
+        """Within it, if it is wanted, changes are made, answered and undone: nobody is told and nothing stored."""
+        self._rehearsing = wanted
+        try:
+            yield
+        finally:
+            self._rehearsing = False
 
     def _existing(self, kind: str, namespace: str, name: str) -> Body:
         body = self.get(kind, namespace, name)
@@ -317,7 +299,7 @@ class Store:
 
     def _swap(self, kind: str, key: Key, record: Record | None) -> Record | None:
         """Put a record, or nothing, in the place of what is there, which is returned."""
-        shelf = self._shelves.setdefault(kind, _Shelf())
+        shelf = self._shelves.setdefault(kind, Shelf())
         old = shelf.records.get(key)
         if old is not None:
             self._garbage.forget(kind, old.body)
@@ -333,17 +315,23 @@ class Store:
         refuses."""
         events, former = self._pending, self._former
         self._pending, self._former = [], []
+        if self._rehearsing:
+            self._undo(former)
+            return
         if self._journal is not None and events:
             try:
                 self._journal.append([_journalled(event) for event in events], self.revision)
             except OSError as error:
-                for kind, key, record in reversed(former):
-                    self._swap(kind, key, record)
-                self.revision -= len(events)
+                self._undo(former)
                 raise StatusError(f"the change could not be written: {error}") from error
             self._compact(self._journal)
         self._published.extend(events)
         self._publish()
+
+    def _undo(self, former: Former) -> None:
+        for kind, key, record in reversed(former):
+            self._swap(kind, key, record)
+        self.revision -= len(former)
 
     def _publish(self) -> None:
         if self._publishing:

@@ -1,12 +1,15 @@
-"""Tables as kubectl aligns them, and ages and label lists as it writes them."""
+"""Tables as kubectl aligns them, beside ages and label lists as it writes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+
+from nslab.api.notation import NONE, age, labels
+
+__all__ = ["NONE", "age", "count", "labels", "table"]
 
 MIN_WIDTH = 6
 PADDING = 3
-NONE = "<none>"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, padding: int = PADDING) -> str:
@@ -23,36 +26,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, padding: int
     return "".join("".join(map(str.ljust, line, widths)) + "\n" for line in lines)
 
 
-def age(seconds: float) -> str:
-    """A duration with at most two units, as kubectl prints it (k8s.io/apimachinery/pkg/util/duration)."""
-    total = int(seconds)
-    if total < 120:
-        return f"{total}s" if total >= -1 else "<invalid>"
-    minutes, hours, days = total // 60, total // 3600, total // 86400
-    if minutes < 10:
-        return _two(minutes, "m", total % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return _two(days, "d", hours % 24, "h")
-    if days < 2 * 365:
-        return f"{days}d"
-    return _two(days // 365, "y", days % 365, "d") if days < 8 * 365 else f"{days // 365}y"
-
-
-def labels(mapping: Mapping[str, str]) -> str:
-    """Labels or a selector as `a=b,c=d`, sorted by key."""
-    return ",".join(f"{key}={mapping[key]}" for key in sorted(mapping)) or NONE
-
-
 def count(number: int, noun: str) -> str:
     """`1 pod`, `2 pods`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"

@@ -70,8 +70,8 @@ def get(words: tuple[str, ...], namespace: str, all_namespaces: bool, selector: 
     replicationcontrollers, jobs, namespaces, clients, routes, or all.
     """
     from nslab.agent import client
+    from nslab.api.label_selectors import parse
     from nslab.cli.objects import bodies
-    from nslab.cli.selector import parse
 
     query = read(words, "" if all_namespaces else namespace, parse(selector))
     snapshot = client.snapshot(client.pick(lab))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nslab.apiserver.tables import pod_status, timestamp
 from nslab.cli import tables
 
 Body = dict[str, Any]
 CREATED = "2026-01-01T00:00:00Z"
-NOW = tables.timestamp(CREATED) + 300
+NOW = timestamp(CREATED) + 300
 
 
 def body(kind: str, name: str, namespace: str = "default", /, **fields: Any) -> Body:
@@ -161,4 +162,4 @@ def test_daemonsets_and_jobs() -> None:
 def test_a_pod_that_ends_is_terminating() -> None:
     ending = pod("web-0", ready=True, state={"running": {}})
     ending["metadata"]["deletionTimestamp"] = CREATED
-    assert tables.pod_status(ending, NOW) == "Terminating"
+    assert pod_status(ending, NOW) == "Terminating"

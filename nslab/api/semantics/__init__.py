@@ -13,7 +13,7 @@ from nslab.api.objects import LabSpec
 from nslab.api.semantics import addresses, capacity, endpoints, ingresses, pods, policies, references, services, vpc
 from nslab.api.semantics.names import check_duplicates, check_metadata
 
-__all__ = ["check", "check_duplicates", "check_metadata"]
+__all__ = ["check", "check_alone", "check_duplicates", "check_metadata"]
 
 _ALONE = {
     "Service": services.check,
@@ -28,12 +28,18 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
     """Every rule about the objects: first each alone, then all together in their lab."""
     templates = [template for entry in entries if (template := pods.template_of(entry))]
     for entry in entries:
-        rule = _ALONE.get(entry.object.kind)
-        if rule:
-            rule(entry, findings)
-    for template in templates:
-        pods.check(template, findings)
+        check_alone(entry, findings)
     ranges = vpc.check(lab_entry, lab, entries, findings)
     addresses.check(lab_entry, lab, ranges, entries, findings)
     capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)
+
+
+def check_alone(entry: Entry, findings: Findings) -> None:
+    """The rules that an object is judged by without knowing any other, nor its lab."""
+    rule = _ALONE.get(entry.object.kind)
+    if rule:
+        rule(entry, findings)
+    template = pods.template_of(entry)
+    if template:
+        pods.check(template, findings)

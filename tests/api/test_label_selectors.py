@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nslab.cli.selector import parse
+from nslab.api.label_selectors import parse
 from nslab.cluster.selectors import satisfies
 from nslab.errors import UsageError
 
