@@ -6,6 +6,7 @@ files), takes the lab's lock, and says on standard output what became of it.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -45,7 +46,7 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
-        Agent(lab, listening).serve()
+        asyncio.run(Agent(lab, listening).serve())
     finally:
         paths.agent_socket.unlink(missing_ok=True)
         if not paths.state.exists():

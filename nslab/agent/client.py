@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from nslab.agent.store import Paths
 from nslab.errors import BusyError, NotFoundError, NslabError, UsageError
 
 if TYPE_CHECKING:
-    from nslab.api.objects import Manifest
+    from nslab.api.objects import Body, Manifest
     from nslab.cluster.model import Cluster
 
 Progress = Callable[[str, int, int], None]
@@ -45,7 +45,7 @@ class LabEntry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A lab as it is now. `ready` and `restarts` are by Pod key; a Pod that is missing in `ready` is ready."""
+    """A lab as it is now. `ready` and `restarts` are by Pod key; `bodies` are its objects by kind."""
 
     cluster: Cluster
     created: float
@@ -54,6 +54,7 @@ class Snapshot:
     responder_pid: int | None = None
     ready: dict[str, bool] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
+    bodies: Mapping[str, list[Body]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +221,26 @@ def up(
 
 def plan(manifest: Manifest) -> str:
     """The operations that `up` would do now, as command lines. Nothing is built. Raises as `up` does."""
+    from nslab.agent.kubelet import wishes
     from nslab.agent.network import Network
+    from nslab.agent.objects import Draft, Objects, is_ready, key_of, read_journal
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
     from nslab.linux.real import RealKernel
 
     lab = manifest.lab.name
-    leases = store.load(lab).leases if lab in store.labs() else Leases()
-    _, batch = Network(RealKernel(), lab).plan(allocate(manifest, leases, _ready(lab)))
+    draft = Draft(tuple(read_journal(Paths(lab).journal))) if lab in store.labs() else Draft()
+    former = store.load(lab) if lab in store.labs() else None
+    leases = former.leases if former else Leases()
+    allotted = allocate(manifest, leases)
+    objects = Objects(lab, draft)
+    ready = {key_of(body): is_ready(body) for body in objects.store.list("Pod")}
+    present = {body["metadata"]["uid"] for body in objects.store.list("Pod")}
+    objects.apply(wishes(manifest, allotted), former.manifest.objects if former else ())
+    objects.start(manifest.lab.cluster.max_pods_per_node)
+    objects.controllers.run()
+    known = {key: state for key, state in ready.items() if objects.uid("Pod", key) in present}
+    _, batch = Network(RealKernel(), lab).plan(objects.cluster(manifest.lab, leases, known))
     return batch.describe()
 
 
@@ -300,26 +313,35 @@ def pick(lab: str | None) -> str:
 
 
 def snapshot(lab: str) -> Snapshot:
-    """The lab as it is now, from its state on disk and, where it lives, from its agent. Raises NotFoundError."""
-    from nslab.cluster.allocate import allocate
+    """The lab as it is now: its state and its journal are on disk, whether its agent lives or not. Raises
+    NotFoundError."""
+    from nslab.agent.objects import (
+        is_ready,
+        key_of,
+        manifest,
+        objects,
+        places,
+        possible,
+        read_journal,
+        restarts,
+        stored,
+    )
 
     state = store.load(lab)
+    bodies = stored(read_journal(Paths(lab).journal))
     status = _agent_status(lab) or {}
-    ready = status["ready"] if status else store.ready_pods(store.load_readiness(lab))
+    ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
+    found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))
+    cluster, _ = possible(found, state.leases, ready)
     return Snapshot(
-        allocate(state.manifest, state.leases, ready), state.created, state.updated, status.get("pid"),
-        status.get("responder_pid"), ready, status.get("restarts", {}),
+        replace(cluster, objects=objects(bodies), warnings=state.warnings), state.created, state.updated,
+        status.get("pid"), status.get("responder_pid"), ready, restarts(bodies.get("Pod", ())), bodies,
     )
 
 
 def log_path(lab: str, pod_key: str, container: str) -> str:
     """The file with what an `image: host` container of the Pod NAMESPACE/NAME printed."""
     return str(Paths(lab).container_log(pod_key, container))
-
-
-def _ready(lab: str) -> dict[str, bool]:
-    status = _agent_status(lab)
-    return status["ready"] if status else store.ready_pods(store.load_readiness(lab))
 
 
 def _holder(lab: str) -> int | None:

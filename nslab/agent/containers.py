@@ -66,6 +66,7 @@ class Process:
     restarts: int = 0
     backoff: float = BACKOFF_FIRST
     next_start: float = 0.0
+    asked: bool = False
 
     @property
     def alive(self) -> bool:
@@ -102,15 +103,32 @@ class Containers:
                 known.pid, known.start_time, known.started = pid, process.start_time(pid), time.monotonic()
 
     def set(self, cluster: Cluster) -> None:
-        """Want the containers of this Cluster: stop those that it no longer has, start the new ones."""
-        self.wanted = {
+        """Want the containers of this Cluster: stop those that it no longer has, start the new ones. Those of a Pod
+        that is being deleted are left to themselves."""
+        present = {
             (pod.key, pod.uid, container.name): (cluster, pod, container)
             for pod in cluster.pods.values()
             for container in pod.containers
             if container.image == HOST_IMAGE
         }
-        self._stop([known for key, known in self.processes.items() if key not in self.wanted])
+        self.wanted = {key: place for key, place in present.items() if not place[1].terminating}
+        self._stop([known for key, known in self.processes.items() if key not in present])
         self.tick()
+
+    def ask_to_end(self, pod: Pod) -> None:
+        """Send the processes of a Pod SIGTERM; none of them starts again."""
+        ending = [known for known in self.processes.values() if (known.pod_key, known.pod_uid) == (pod.key, pod.uid)]
+        for known in ending:
+            self.wanted.pop(known.key, None)
+            known.asked = True
+        process.ask([known.pid for known in ending if known.alive])
+
+    def runs(self, pod: Pod) -> bool:
+        """Whether a process of the Pod is still there."""
+        return any(
+            known.alive for known in self.processes.values()
+            if (known.pod_key, known.pod_uid) == (pod.key, pod.uid)
+        )
 
     def tick(self) -> float:
         """Start what should run and does not. Returns the seconds until the next start is due."""
@@ -184,7 +202,8 @@ class Containers:
     def _stop(self, ending: Iterable[Process]) -> None:
         ending = list(ending)
         if ending:
-            process.terminate([known.pid for known in ending if known.alive], timeout=2.0)
+            process.terminate([known.pid for known in ending if known.alive and known.asked], timeout=0.0)
+            process.terminate([known.pid for known in ending if known.alive and not known.asked], timeout=2.0)
             self._end_rest(ending)
         for known in ending:
             process.reap(known.pid)

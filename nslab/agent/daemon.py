@@ -1,37 +1,28 @@
-"""The agent: one process a lab, single-threaded round one selector.
+"""The agent: one process a lab, single-threaded round one event loop.
 
-It answers the control socket (`up`, `status`, `stop`), runs the containers' probes, keeps the responder and the host
-processes running, and follows every change of readiness into the kernel. Killed, it leaves all forwarding and all
-containers as they are; the next one takes over.
+It answers the control socket (`up`, `status`, `stop`) and the Kubernetes API, and ticks: controllers, network, probes
+and processes follow what changed. Killed, it leaves all forwarding and all containers as they are; the next one takes
+over.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from nslab import __version__, errors
-from nslab.agent import containers, messages, store
-from nslab.agent.network import Network
-from nslab.agent.readiness import Readiness
-from nslab.agent.report import changes, summary
-from nslab.agent.responder import Responder
-from nslab.agent.store import Paths, State
-from nslab.cluster import naming
-from nslab.cluster.allocate import allocate, with_readiness
-from nslab.cluster.model import Cluster, Leases
-from nslab.components.kube_proxy import udp_backends
-from nslab.linux.conntrack import flush_stale_udp
-from nslab.linux.real import RealKernel
+from nslab.agent import messages, store
+from nslab.agent.lab import Lab
+from nslab.agent.report import changes
+from nslab.cluster.model import Cluster
 
 log = logging.getLogger("nslab.agent")
 
@@ -40,6 +31,8 @@ REQUEST_TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
 SEND_TIMEOUT = 5.0
 """Seconds that a client may keep everybody waiting by not reading its answer."""
+RESUME_DELAY = 0.5
+"""Seconds that a new agent leaves things as it found them: it mostly was started by an `up`, which looks itself."""
 IDLE_TIMEOUT = 2.0
 """Seconds after which an agent without a lab ends: its `up` was killed, or its objects could not be placed."""
 
@@ -55,11 +48,14 @@ class Caller:
 
 @dataclass(slots=True)
 class Waiter:
-    """A client that waits for its answer until every Pod is ready or the deadline (monotonic seconds) has passed."""
+    """A client that waits for its answer until the lab has settled or the deadline (monotonic seconds) has passed.
+    `before` and `operations` are the Cluster and the count of operations when it asked."""
 
     connection: socket.socket
     deadline: float
     result: Json
+    before: Cluster | None
+    operations: int
 
 
 CHUNK = 1 << 20
@@ -69,60 +65,63 @@ class Agent:
     """A lab's agent. The caller holds the lab's lock."""
 
     def __init__(self, lab: str, listening: socket.socket) -> None:
-        self.paths = Paths(lab)
-        self.lab = lab
+        self.lab = Lab(lab)
         self.listening = listening
-        self.network = Network(RealKernel(), lab)
-        self.responder = Responder(self.paths)
-        self.containers = containers.Containers(self.paths)
-        self.readiness = Readiness(self.containers.restart, store.load_readiness(lab))
-        self.state: State | None = None
-        self.cluster: Cluster | None = None
         self.callers: list[Caller] = []
         self.waiters: list[Waiter] = []
         self.stopping = False
         self.idle_since = time.monotonic()
-        self.selector = selectors.DefaultSelector()
+        self.timer: asyncio.TimerHandle | None = None
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
             "up": self._up, "status": self._status, "stop": self._stop,
         }
 
-    def serve(self) -> None:
+    async def serve(self) -> None:
         """Answer and watch until told to stop. Resumes a lab that a former agent left."""
-        self.selector.register(self.listening, selectors.EVENT_READ, self._accept)
-        wake, signal_end = socket.socketpair()
-        for end in (wake, signal_end):
-            end.setblocking(False)
-        signal.set_wakeup_fd(signal_end.fileno())
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.selector.register(wake, selectors.EVENT_READ, lambda: wake.recv(4096))
-        self.selector.register(self.readiness.fileno(), selectors.EVENT_READ, lambda: None)  # the tick takes answers
-        self._resume()
-        while not self.stopping:
-            for key, _ in self.selector.select(self._tick()):
-                key.data()
+        self.loop = asyncio.get_running_loop()
+        self.stopped = asyncio.Event()
+        self.loop.add_reader(self.listening, self._accept)
+        self.loop.add_signal_handler(signal.SIGTERM, self._end)
+        self.loop.add_signal_handler(signal.SIGCHLD, self.wake)
+        self.loop.add_reader(self.lab.readiness.fileno(), self.wake)  # the tick takes answers
+        try:
+            self.lab.resume()
+        except errors.NslabError as error:
+            log.error("taking over %s: %s", self.lab.name, error)
+        self._watch()
+        self._schedule(RESUME_DELAY)
+        await self.stopped.wait()
         for waiter in self.waiters:
-            ended = errors.NslabError(f"lab {self.lab} was taken down, or over, before every Pod was ready")
+            ended = errors.NslabError(f"lab {self.lab.name} was taken down, or over, before every Pod was ready")
             self._answer(waiter.connection, {"error": messages.encode_error(ended)})
 
-    def _resume(self) -> None:
-        """Take over the containers of a lab that is up. Its network stands without an agent; whatever is amiss there
-        is mended by the `up` that started this one."""
-        try:
-            self.state = store.load(self.lab)
-            self._run(allocate(self.state.manifest, self.state.leases, self.readiness.ready))
-        except errors.NotFoundError:
-            return
-        except errors.NslabError as error:
-            log.error("taking over %s: %s", self.lab, error)
+    def _watch(self) -> None:
+        if self.lab.objects is not None:
+            self.lab.objects.on_change = self.wake
+
+    def wake(self) -> None:
+        """Tick as soon as what is at work now is done."""
+        self._schedule(0.0)
+
+    def _schedule(self, delay: float) -> None:
+        when = self.loop.time() + delay
+        if self.timer is not None:
+            if not self.timer.cancelled() and self.timer.when() <= when:
+                return
+            self.timer.cancel()
+        self.timer = self.loop.call_at(when, self._tick)
+
+    def _end(self) -> None:
+        self.stopping = True
+        self.stopped.set()
 
     def _accept(self) -> None:
         connection, _ = self.listening.accept()
         connection.setblocking(False)
         caller = Caller(connection, time.monotonic() + REQUEST_TIMEOUT)
         self.callers.append(caller)
-        self.selector.register(connection, selectors.EVENT_READ, partial(self._hear, caller))
+        self.loop.add_reader(connection, self._hear, caller)
+        self._schedule(REQUEST_TIMEOUT)
 
     def _hear(self, caller: Caller) -> None:
         try:
@@ -141,7 +140,7 @@ class Agent:
             caller.connection.close()
 
     def _forget(self, caller: Caller) -> None:
-        self.selector.unregister(caller.connection)
+        self.loop.remove_reader(caller.connection)
         self.callers.remove(caller)
         self.idle_since = time.monotonic()
 
@@ -157,7 +156,7 @@ class Agent:
             answer = {"error": messages.encode_error(error)}
         except Exception as error:  # a defect: the client is told, the agent lives on
             log.exception("request failed")
-            defect = errors.NslabError(f"the agent failed: {error!r}", hint=f"its log: {self.paths.agent_log}")
+            defect = errors.NslabError(f"the agent failed: {error!r}", hint=f"its log: {self.lab.paths.agent_log}")
             answer = {"error": messages.encode_error(defect)}
         if answer is not None:
             self._answer(connection, answer)
@@ -182,116 +181,59 @@ class Agent:
                 with suppress(OSError):  # a client that was killed: the lab is built all the same
                     messages.send(connection, {"progress": [phase, done, total]})
 
-        manifest = store.decode_manifest(request["manifest"])
-        former, former_cluster = self._state(), self.cluster
-        followed = self.network.reached is not None
-        cluster = allocate(manifest, former.leases if former else Leases(), self.readiness.ready)
-        cluster = with_readiness(cluster, self.readiness.replaced(cluster))
-        plan = self.network.plan(cluster)  # what is not ours is refused before anything is written
-        now = time.time()
-        self.state = State(manifest, cluster.leases, former.created if former else now, now)
-        store.save_summary(self.lab, summary(cluster, self.state))  # first: a lab with a state has a summary
-        store.save(self.state)
-        self.responder.start()
-        batch = self.network.apply(*plan, progress)
-        if former is not None:
-            self._forget_stale_udp(former_cluster if followed else None, cluster)
-        self._run(cluster)
-        result = {
-            "lab": self.lab,
-            "created": former is None,
-            "operations": len(batch),
-            "changed": changes(former_cluster, cluster),
-            "warnings": list(cluster.warnings),
-            "converged": time.monotonic() - started,
-        }
-        waiter = Waiter(connection, time.monotonic() + float(request.get("wait", 0.0)), result)
-        self.waiters.append(waiter)
+        before, count, created = self.lab.cluster, self.lab.operations, self.lab.state is None
+        self.lab.up(store.decode_manifest(request["manifest"]), progress)
+        self._watch()
+        result = {"lab": self.lab.name, "created": created, "converged": time.monotonic() - started}
+        deadline = time.monotonic() + float(request.get("wait", 0.0))
+        self.waiters.append(Waiter(connection, deadline, result, before, count))
+        self.wake()
         return None
-
-    def _state(self) -> State | None:
-        """What the lab is so far. Raises StateError where it has a state that cannot be read."""
-        if self.state is None:
-            with suppress(errors.NotFoundError):
-                self.state = store.load(self.lab)
-        return self.state
-
-    def _run(self, cluster: Cluster) -> None:
-        """Make containers and probes those of `cluster`, whose network stands."""
-        self.cluster = cluster
-        self.responder.set(containers.listeners(cluster))
-        self.containers.set(cluster)
-        self.readiness.set(cluster)
 
     def _status(self, request: Json, connection: socket.socket) -> Json:
         return {
             "result": {
                 "version": __version__,
                 "pid": os.getpid(),
-                "responder_pid": self.responder.pid,
-                "ready": self.readiness.ready,
-                "restarts": self._restarts(),
-                "not_ready": self._not_ready(),
+                "responder_pid": self.lab.responder.pid,
+                "not_ready": self.lab.not_ready(),
+                "failures": self.lab.failures(),
             }
         }
 
     def _stop(self, request: Json, connection: socket.socket) -> Json:
-        self.stopping = True
+        self._end()
         return {"result": {}}
 
-    def _restarts(self) -> dict[str, int]:
-        counts = dict(self.readiness.restarts)
-        for known in self.containers.processes.values():
-            counts[known.pod_key] = counts.get(known.pod_key, 0) + known.restarts
-        return counts
-
-    def _not_ready(self) -> list[str]:
-        if self.cluster is None:
-            return []
-        return [key for key, pod in self.cluster.pods.items() if not pod.ready]
-
-    def _tick(self) -> float:
-        """What time brings. Returns the seconds until it is due again."""
-        self.responder.tick(self.cluster)
-        due = [1.0, self.containers.tick(), self.readiness.tick()]
-        if self.readiness.changed and self.cluster is not None:
-            self._follow_readiness(self.cluster)
-        elif self.state is None and not self.callers and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
-            self.stopping = True
+    def _tick(self) -> None:
+        """What time brings, and when it will be due again."""
+        self.timer = None
+        due = [self.lab.tick()]
+        idle = self.lab.state is None and not self.callers
+        if idle and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
+            self._end()
         self._release_waiters()
         now = time.monotonic()
         for caller in [caller for caller in self.callers if now >= caller.deadline]:
             self._forget(caller)
             caller.connection.close()
-        deadlines = [waiter.deadline for waiter in self.waiters] + [caller.deadline for caller in self.callers]
-        due += [max(0.0, deadline - now) for deadline in deadlines]
-        return 0.0 if self.stopping else min(due)
-
-    def _follow_readiness(self, cluster: Cluster) -> None:
-        self.readiness.changed = False
-        store.save_readiness(self.lab, self.readiness.remembered())
-        self.cluster = with_readiness(cluster, self.readiness.ready)
-        try:
-            self.network.follow(self.cluster)
-        except errors.KernelError as error:
-            log.error("following a change of readiness: %s", error)
-        self._forget_stale_udp(cluster, self.cluster)
-
-    def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:
-        """Once rules have changed: conntrack would send UDP flows on to endpoints that are gone. No former Cluster:
-        nobody knows what has changed."""
-        nodes = [naming.node_netns(self.lab, name) for name in cluster.nodes]
-        try:
-            flush_stale_udp(nodes, udp_backends(former) if former else {}, udp_backends(cluster))
-        except OSError as error:
-            log.error("forgetting UDP flows to endpoints that are gone: %s", error)
+        due += [waiter.deadline - now for waiter in self.waiters]
+        due += [caller.deadline - now for caller in self.callers]
+        self._schedule(max(0.0, min(due)))
 
     def _release_waiters(self) -> None:
         if not self.waiters:
             return
-        missing = self._not_ready()
-        now = time.monotonic()
-        for waiter in list(self.waiters):
-            if not missing or now >= waiter.deadline:
-                self.waiters.remove(waiter)
-                self._answer(waiter.connection, {"result": {**waiter.result, "not_ready": missing}})
+        settled, now = self.lab.settled, time.monotonic()
+        for waiter in [waiter for waiter in self.waiters if settled or now >= waiter.deadline]:
+            self.waiters.remove(waiter)
+            assert self.lab.cluster is not None
+            assert self.lab.state is not None
+            result = {
+                **waiter.result,
+                "operations": self.lab.operations - waiter.operations,
+                "changed": changes(waiter.before, self.lab.cluster),
+                "warnings": list(self.lab.state.warnings),
+                "not_ready": self.lab.not_ready(),
+            }
+            self._answer(waiter.connection, {"result": result})

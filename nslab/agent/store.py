@@ -1,6 +1,7 @@
 """A lab's state on disk: /run/nslab/LAB, on a tmpfs, so that it lives exactly as long as the namespaces do.
 
-    state.json       objects and leases, written before the kernel is touched (write-ahead)
+    store.journal    the objects, each change written before it is acknowledged
+    state.json       the Lab, what `up` applied last, and leases, written before the kernel is touched (write-ahead)
     summary.json     counts and times, for `nslab ls`
     lock             held by the process that may change the lab (its pid is inside)
     agent.sock       the agent's control socket          agent.log       its log
@@ -41,13 +42,14 @@ def is_lab_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a lab is: the user's wish, what was given out for it, and the times (Unix seconds) of its first and its
-    last `up`."""
+    """What a lab is beside its objects: its Lab and what `up` applied last, what was given out, the times (Unix
+    seconds) of its first and its last `up`, and what that had to warn of."""
 
     manifest: Manifest
     leases: Leases
     created: float
     updated: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class Paths:
     @property
     def state(self) -> Path:
         return self.root / "state.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "store.journal"
 
     @property
     def summary(self) -> Path:
@@ -125,6 +131,7 @@ def save(state: State) -> None:
         "leases": asdict(state.leases),
         "created": state.created,
         "updated": state.updated,
+        "warnings": state.warnings,
     }
     write_atomically(Paths(state.manifest.lab.name).state, json.dumps(encoded, separators=(",", ":")))
 
@@ -137,7 +144,8 @@ def load(lab: str) -> State:
     try:
         encoded = json.loads(path.read_bytes())
         return State(
-            decode_manifest(encoded["manifest"]), Leases(**encoded["leases"]), encoded["created"], encoded["updated"]
+            decode_manifest(encoded["manifest"]), Leases(**encoded["leases"]), encoded["created"], encoded["updated"],
+            tuple(encoded["warnings"]),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"there is no lab {lab!r}", hint="`nslab ls` lists the labs") from None

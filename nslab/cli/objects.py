@@ -73,12 +73,14 @@ def bodies(snapshot: Snapshot, kind: Resource) -> list[Body]:
     from nslab.cluster.render import kubernetes_objects
 
     created = datetime.fromtimestamp(snapshot.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    own = {"clients": _clients, "routes": _routes, "namespaces": _namespaces}
+    own = {"clients": _clients, "routes": _routes, **({} if snapshot.bodies else {"namespaces": _namespaces})}
     if kind.plural in own:
         found = own[kind.plural](snapshot)
         for body in found:
             body["metadata"].setdefault("creationTimestamp", created)
         return found
+    if snapshot.bodies:
+        return list(snapshot.bodies.get(kind.kind, ()))
     found = kubernetes_objects(snapshot.cluster, kind.kind, created=created)
     if kind.plural == "pods":
         _count_restarts(found, snapshot.restarts)

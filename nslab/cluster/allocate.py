@@ -91,7 +91,7 @@ def _with_endpoints(service: Service, changed: Mapping[str, bool]) -> Service:
         endpoints = tuple(
             replace(
                 endpoint, serving=changed[endpoint.pod],
-                ready=changed[endpoint.pod] and not endpoint.terminating or service.publish_not_ready,
+                ready=(changed[endpoint.pod] and not endpoint.terminating) or service.publish_not_ready,
             ) if endpoint.pod in changed else endpoint
             for endpoint in port.endpoints
         )

@@ -61,11 +61,14 @@ def pod_object(cluster: Cluster, pod: Pod) -> Body:
     spec = {**template.get("spec", {}), "nodeName": pod.node}
     return {
         "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec,
-        "status": _pod_status(pod, spec, cluster.nodes[pod.node].ip),
+        "status": pod_status(cluster, pod),
     }
 
 
-def _pod_status(pod: Pod, spec: Body, host_ip: str) -> Body:
+def pod_status(cluster: Cluster, pod: Pod) -> Body:
+    """The status of a running Pod, without times."""
+    spec: Body = pod.body.get("spec") or {}
+    host_ip = cluster.nodes[pod.node].ip
     probes = {container.name: container.probes for container in pod.containers}
     ready = "True" if pod.ready else "False"
 
@@ -128,7 +131,7 @@ def service_object(service: Service) -> Body:
         spec |= {"clusterIP": service.cluster_ip, "clusterIPs": [service.cluster_ip]}
     if service.ports:
         spec["ports"] = [
-            {**written, "nodePort": port.node_port} if port.node_port else written
+            _with_node_port(written, port.node_port)
             for written, port in zip(spec["ports"], service.ports, strict=True)
         ]
     if service.health_check_node_port:
@@ -137,6 +140,12 @@ def service_object(service: Service) -> Body:
     if service.load_balancer_ips:
         balancer["ingress"] = [{"ip": address, "ipMode": "VIP"} for address in service.load_balancer_ips]
     return {**body, "apiVersion": "v1", "kind": "Service", "spec": spec, "status": {"loadBalancer": balancer}}
+
+
+def _with_node_port(port: Body, number: int) -> Body:
+    """A port with the NodePort that it has: one that was of another type keeps none."""
+    written = {key: value for key, value in port.items() if key != "nodePort"}
+    return {**written, "nodePort": number} if number else written
 
 
 def _identified(body: Body, created: str) -> Body:

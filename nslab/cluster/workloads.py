@@ -139,9 +139,14 @@ def _replicas(item: Object) -> Iterator[PendingPod]:
 
 
 def _controller(template: Template) -> tuple[str, str]:
-    """Kind and name of what controls a stored Pod."""
+    """Kind and name of the workload of a stored Pod: a Deployment's Pods are controlled by its ReplicaSet, whose name
+    is its own and the hash."""
     owners = template.metadata.get("ownerReferences") or ()
-    return next(((owner["kind"], owner["name"]) for owner in owners if owner.get("controller")), ("", ""))
+    kind, name = next(((owner["kind"], owner["name"]) for owner in owners if owner.get("controller")), ("", ""))
+    revision = template.labels.get(HASH_LABEL)
+    if kind == "ReplicaSet" and revision and name.endswith(f"-{revision}"):
+        return "Deployment", name.removesuffix(f"-{revision}")
+    return kind, name
 
 
 def stateful_labels(name: str, ordinal: int) -> dict[str, str]:

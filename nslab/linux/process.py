@@ -159,6 +159,15 @@ def _become(name: str, argv: list[str], env: dict[str, str], cwd: str, log_fd: i
         os._exit(_CANNOT_RUN)
 
 
+def ask(pids: Iterable[int]) -> None:
+    """Ask processes, and the process groups they lead, to end. Those that have already count as asked."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGTERM)
+
+
 def terminate(pids: Iterable[int], timeout: float) -> None:
     """End processes, and the process groups they lead: ask, wait `timeout` seconds at most, then kill.
 

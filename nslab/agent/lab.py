@@ -1,0 +1,282 @@
+"""A running lab: its objects, its network, and what runs in its Pods; every change goes the same way.
+
+    objects changed -> Cluster -> network -> listeners, processes, probes -> status in the objects
+
+`up`, kubectl, a controller, a probe's verdict: each changes objects or readiness, and `converge` walks once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from nslab import errors
+from nslab.agent import containers, store
+from nslab.agent.kubelet import Kubelet, wishes
+from nslab.agent.network import Network
+from nslab.agent.objects import Objects
+from nslab.agent.readiness import Readiness
+from nslab.agent.report import summary
+from nslab.agent.responder import Responder
+from nslab.agent.store import Paths, State
+from nslab.api.objects import Manifest, Object
+from nslab.apiserver.journal import Journal
+from nslab.cluster import naming
+from nslab.cluster.allocate import allocate, with_readiness
+from nslab.cluster.model import Cluster, Leases
+from nslab.components.kube_proxy import udp_backends
+from nslab.linux.conntrack import flush_stale_udp
+from nslab.linux.kernel import Progress
+from nslab.linux.real import RealKernel
+
+log = logging.getLogger("nslab.agent")
+
+SHARE = 0.02
+"""Seconds that controllers work at least before the network follows; as long as the network took, if that is more."""
+
+
+class Lab:
+    """The lab of that name. `state` is None until its first `up`. `operations` counts what was done to the kernel."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.paths = Paths(name)
+        self.network = Network(RealKernel(), name)
+        self.responder = Responder(self.paths)
+        self.containers = containers.Containers(self.paths)
+        self.readiness = Readiness(self.containers.restart, store.load_readiness(name))
+        self.state: State | None = None
+        self.cluster: Cluster | None = None
+        self.objects: Objects | None = None
+        self.kubelet: Kubelet | None = None
+        self.operations = 0
+        self.took = 0.0
+        self.controllers_due = 0.0
+        self.error = ""
+
+    # --- Beginning
+
+    def resume(self) -> None:
+        """Take over a lab that a former agent left. What runs goes on; the next walk mends what is amiss. Raises
+        StateError where its state cannot be read."""
+        with suppress(errors.NotFoundError):
+            self.state = store.load(self.name)
+        if self.state is None:
+            return
+        self._open(self.state.manifest)
+        assert self.objects is not None
+        assert self.kubelet is not None
+        self.cluster = self.objects.cluster(
+            self.state.manifest.lab, self.state.leases, self.kubelet.ready(self.readiness.ready)
+        )
+        self.kubelet.register(self.cluster)
+        self.objects.start(self.state.manifest.lab.cluster.max_pods_per_node)
+
+    def _open(self, manifest: Manifest) -> None:
+        self.objects = Objects(self.name, Journal(self.paths.journal))
+        self.objects.remember(manifest.objects)
+        self.kubelet = Kubelet(self.objects, self.containers)
+
+    def _discard(self) -> None:
+        """Forget a lab whose first `up` was refused."""
+        self.objects = self.kubelet = None
+        self.paths.journal.unlink(missing_ok=True)
+
+    # --- `up`
+
+    def up(self, manifest: Manifest, progress: Progress | None = None) -> None:
+        """Apply the manifest, and walk. Raises CapacityError, OwnershipError and FeatureError, nothing being done in
+        a lab that was not there, and KernelError."""
+        former = self.state
+        allotted = allocate(manifest, former.leases if former else Leases())
+        applied = replace(manifest, objects=wishes(manifest, allotted))
+        if former is None:
+            self._first_up(applied, allotted, progress)
+        else:
+            self._next_up(former, applied, allotted, progress)
+
+    def _first_up(self, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
+        self.paths.journal.unlink(missing_ok=True)  # of an agent that was killed before there was a lab
+        self._open(applied)
+        assert self.objects is not None
+        assert self.kubelet is not None
+        try:
+            self._apply(applied, (), allotted)
+            cluster = self.objects.cluster(applied.lab, Leases(), {})
+            plan = self.network.plan(cluster)  # what is not ours is refused before there is a lab
+        except errors.NslabError:
+            self._discard()
+            raise
+        now = time.time()
+        self._save(State(applied, cluster.leases, now, now, allotted.warnings), cluster)
+        self.cluster = cluster  # whatever happens now: from here on ticks lead there
+        self.responder.start()
+        self.operations += len(self.network.apply(*plan, progress))
+        self.objects.changed = False
+        self._run(cluster)
+        self._report()
+
+    def _next_up(self, former: State, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
+        last = former.manifest.objects
+        wanted = {item.reference for item in applied.objects}
+        going = tuple(item for item in last if item.reference not in wanted)
+        now = time.time()
+        # Killed from here on, the next `up` still knows what it may have to remove.
+        unfinished = replace(applied, objects=(*applied.objects, *going))
+        self.state = State(unfinished, former.leases, former.created, now, allotted.warnings)
+        store.save(self.state)
+        self._apply(applied, last, allotted)
+        self.state = replace(self.state, manifest=applied)
+        self.converge(observe=True, progress=progress, save=True)
+
+    def _apply(self, applied: Manifest, last: tuple[Object, ...], allotted: Cluster) -> None:
+        """Store the wishes, and let the controllers make of them what can be had at once."""
+        assert self.objects is not None
+        assert self.kubelet is not None
+        self.objects.apply(applied.objects, last)
+        self.kubelet.register(allotted)
+        if not last:
+            self.objects.start(allotted.lab.cluster.max_pods_per_node)
+        self.controllers_due = time.monotonic() + self.objects.controllers.run()
+
+    # --- The walk
+
+    def converge(self, *, observe: bool = False, progress: Progress | None = None, save: bool = False) -> None:
+        """Make network, containers and status follow the objects; `observe` asks the kernel first what is there.
+        Raises KernelError and their like; the next walk then begins with a look at the kernel."""
+        assert self.objects is not None
+        assert self.kubelet is not None
+        assert self.state is not None
+        started = time.monotonic()
+        former, followed = self.cluster, self.network.reached is not None
+        self.objects.changed = False
+        ready = self.kubelet.ready(self.readiness.ready)
+        cluster = self.objects.cluster(self.state.manifest.lab, self.state.leases, ready)
+        if observe:
+            plan = self.network.plan(cluster)
+        if save or cluster.leases != self.state.leases:
+            self._save(replace(self.state, leases=cluster.leases), cluster)
+        try:
+            batch = self.network.apply(*plan, progress) if observe else self.network.follow(cluster)
+        except errors.NslabError:
+            self.objects.changed = True
+            raise
+        self.operations += len(batch)
+        self._forget_stale_udp(former if followed else None, cluster)
+        self._run(cluster)
+        self._report()
+        self.took = time.monotonic() - started
+
+    def _run(self, cluster: Cluster) -> None:
+        """Make listeners, processes and probes those of `cluster`, whose network stands. New Pods are ready, and get
+        into their Services, once they listen."""
+        assert self.kubelet is not None
+        self.cluster = cluster
+        self.responder.set(containers.listeners(cluster))
+        self.containers.set(cluster)
+        self.readiness.set(cluster)
+        self.readiness.changed = True
+        self.kubelet.started.update(pod.uid for pod in cluster.pods.values())
+        self.follow_readiness(dict.fromkeys(cluster.pods, True) | self.readiness.ready)
+
+    def follow_readiness(self, ready: dict[str, bool]) -> None:
+        """The fast way of a change of readiness alone. Raises KernelError."""
+        assert self.cluster is not None
+        self.readiness.changed = False
+        former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
+        store.save_readiness(self.name, self.readiness.remembered())
+        if self.cluster is not former:
+            self.operations += len(self.network.follow(self.cluster))
+            self._forget_stale_udp(former, self.cluster)
+
+    def _report(self) -> None:
+        assert self.kubelet is not None
+        assert self.cluster is not None
+        self.kubelet.report(self.cluster, self.restarts())
+
+    def _save(self, state: State, cluster: Cluster) -> None:
+        store.save_summary(self.name, summary(cluster, state))  # first: a lab with a state has a summary
+        store.save(state)
+        self.state = state
+
+    def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:
+        """Once rules have changed: conntrack would send UDP flows on to endpoints that are gone. No former Cluster:
+        nobody knows what has changed."""
+        nodes = [naming.node_netns(self.name, name) for name in cluster.nodes]
+        try:
+            flush_stale_udp(nodes, udp_backends(former) if former else {}, udp_backends(cluster))
+        except OSError as error:
+            log.error("forgetting UDP flows to endpoints that are gone: %s", error)
+
+    # --- Time
+
+    def tick(self) -> float:
+        """What time, the controllers and the probes bring. Returns the seconds until it is due again."""
+        self.responder.tick(self.cluster)
+        due = [1.0, self.containers.tick(), self.readiness.tick()]
+        if self.objects is None or self.kubelet is None or self.cluster is None:
+            return min(due)
+        due.append(self.kubelet.beat(self.cluster))
+        wait = self.objects.controllers.run(max(SHARE, self.took))
+        self.controllers_due = time.monotonic() + wait
+        due += [wait, self._follow()]
+        return min(due)
+
+    def _follow(self) -> float:
+        assert self.objects is not None
+        assert self.kubelet is not None
+        assert self.cluster is not None
+        try:
+            if self.objects.changed:
+                self.converge()
+            elif self.readiness.changed:
+                self.follow_readiness(self.readiness.ready)
+                self._report()
+            self.error = ""
+        except errors.NslabError as error:
+            if str(error) != self.error:
+                log.error("following a change: %s", error)
+            self.error = str(error)
+            return 1.0
+        left = self.kubelet.end(self.cluster)
+        return 0.0 if self.objects.changed else left
+
+    # --- What is asked
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way: no controller works, no Pod comes or goes."""
+        return (
+            self.objects is not None and self.kubelet is not None and not self.objects.changed
+            and not self.kubelet.ending and not self.objects.controllers.failures
+            and self.controllers_due > time.monotonic() and not self.not_ready()
+        )
+
+    def not_ready(self) -> list[str]:
+        """The Pods, by key, that are not ready and not about to go; those without a node among them."""
+        if self.objects is None or self.cluster is None:
+            return []
+        missing = []
+        for body in self.objects.store.list("Pod"):
+            metadata = body["metadata"]
+            key = f"{metadata['namespace']}/{metadata['name']}"
+            pod = self.cluster.pods.get(key)
+            if not (pod and pod.ready and pod.uid == metadata["uid"]) and "deletionTimestamp" not in metadata:
+                missing.append(key)
+        return missing
+
+    def failures(self) -> dict[str, str]:
+        """What is being tried again, by what failed: a controller and its object, or "network"."""
+        if self.objects is None:
+            return {}
+        found = {name: failure.error for name, failure in self.objects.controllers.failures.items()}
+        return found | ({"network": self.error} if self.error else {})
+
+    def restarts(self) -> dict[str, int]:
+        """How often containers of a Pod were started again, by Pod key."""
+        counts = dict(self.readiness.restarts)
+        for known in self.containers.processes.values():
+            counts[known.pod_key] = counts.get(known.pod_key, 0) + known.restarts
+        return counts

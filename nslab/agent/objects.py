@@ -1,0 +1,287 @@
+"""The lab's objects: the store on its journal, the controllers over it, and what of them the network is made of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nslab.agent.merging import is_another, merged, wish
+from nslab.api.kinds import KINDS
+from nslab.api.objects import Body, LabSpec, Manifest, Object
+from nslab.apiserver.events import Event
+from nslab.apiserver.store import Store
+from nslab.cluster.allocate import allocate
+from nslab.cluster.model import Cluster, Leases
+from nslab.cluster.naming import object_uid
+from nslab.cluster.render import SYSTEM_NAMESPACES
+from nslab.controllers.control_plane import ControlPlane
+from nslab.controllers.interface import Settings
+from nslab.errors import CapacityError
+
+log = logging.getLogger("nslab.agent")
+
+WORKLOADS = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job")
+CARRIED = tuple(row.name for row in KINDS if row.role == "carried" and row.name != "Lab")
+NETWORK = frozenset(CARRIED) - frozenset(WORKLOADS)
+"""Kinds that the network is made of: controllers turn the others into Pods."""
+
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
+_VERSIONS = frozenset(["resourceVersion", "generation", "managedFields"])
+
+Bodies = Mapping[str, Iterable[Body]]
+"""Objects by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A journal that begins with the lines of another and forgets what is appended: for a store that only tries."""
+
+    lines: tuple[list[Any], ...] = ()
+    overgrown: bool = False
+
+    def read(self) -> Iterator[list[Any]]:
+        return iter(self.lines)
+
+    def append(self, changes: Iterable[bytes], revision: int) -> None: ...
+
+    def compact(self, objects: Iterable[bytes], revision: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Objects:
+    """All objects of a lab. `changed` says that the network may have to follow; `on_change` is called after each
+    change of any object."""
+
+    lab: str
+    journal: Any = field(default_factory=Draft)
+    on_change: Callable[[], None] = lambda: None
+    changed: bool = True
+    store: Store = field(init=False)
+    controllers: ControlPlane = field(init=False)
+    places: Mapping[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
+    refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    _quiet: bool = False
+    _uids: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.journal, new_uid=self._new_uid)
+        self.store.subscribe(self._note)
+
+    def start(self, max_pods: int) -> None:
+        """Let the controllers begin. Call it once the nodes have been heard of."""
+        self.controllers = ControlPlane(self.store, time.time, Settings(max_pods=max_pods))
+
+    def _new_uid(self) -> str:
+        """The same changes give the same uids, so that a plan tells the truth."""
+        self._uids += 1
+        return object_uid(f"{self.lab}/{self.store.revision}/{self._uids}")
+
+    def _note(self, event: Event) -> None:
+        if not self._quiet and event.kind in NETWORK and _matters(event):
+            self.changed = True
+        self.on_change()
+
+    # --- What `up` applies
+
+    def remember(self, applied: Iterable[Object]) -> None:
+        """Take note of where the objects that `up` applied stand in the files."""
+        self.places = places(applied)
+
+    def apply(self, wishes: Iterable[Object], last: Iterable[Object]) -> None:
+        """Make the stored objects what is wished, and remove those of `last` that are wished no longer. What others
+        wrote stays."""
+        wanted = list(wishes)
+        former = {_reference(item): item.body for item in last}
+        self.remember(wanted)
+        for name in dict.fromkeys([*SYSTEM_NAMESPACES, *(item.namespace for item in wanted)]):
+            if name and ("Namespace", "", name) not in self.places and not self.store.get("Namespace", "", name):
+                self.store.create("Namespace", namespace(name))
+        for item in wanted:
+            self._apply(item, former.get(_reference(item), {}))
+        for reference in former.keys() - self.places.keys():
+            if self.store.get(*reference):
+                self.store.delete(*reference)
+
+    def _apply(self, item: Object, last: Body) -> None:
+        new = wish({**item.body, "apiVersion": item.api_version, "kind": item.kind})
+        stored = self.store.get(item.kind, item.namespace, item.name)
+        if stored is None:
+            self.store.create(item.kind, new)
+            return
+        result = merged(wish(last) if last else {}, new, stored)
+        if is_another(item.kind, stored, result):
+            self.store.delete(item.kind, item.namespace, item.name, grace=0)
+            self.store.create(item.kind, new)
+        else:
+            self.store.update(item.kind, result)
+
+    def uid(self, kind: str, key: str) -> str:
+        """The uid of an object by NAMESPACE/NAME, empty where there is none."""
+        body = self.store.get(kind, *key.split("/"))
+        return str(body["metadata"]["uid"]) if body else ""
+
+    # --- What the network is made of
+
+    def cluster(self, lab: LabSpec, leases: Leases, ready: Mapping[str, bool]) -> Cluster:
+        """The Cluster of these objects. One that asks for what cannot be had is left out, and the log says so."""
+        bodies = {kind: self.store.list(kind) for kind in NETWORK}
+        found = manifest(lab, bodies, self.places)
+        cluster, refused = possible(found, leases, ready)
+        for reference, reason in refused.items():
+            if self.refused.get(reference) != reason:
+                log.warning("%s: %s", " ".join(filter(None, reference)), reason)
+        self.refused = refused
+        return cluster
+
+    def write(self, kind: str, body: Body, *, status: bool = False) -> None:
+        """Store what the network was given; nothing has to follow from it."""
+        self._quiet = True
+        try:
+            self.store.update(kind, body, status=status)
+        finally:
+            self._quiet = False
+
+
+Places = Mapping[tuple[str, str, str], tuple[int, str]]
+"""The position among the applied objects, and the place in the files, by kind, namespace and name."""
+
+
+def places(applied: Iterable[Object]) -> Places:
+    return {_reference(item): (number, item.where) for number, item in enumerate(applied)}
+
+
+def manifest(
+    lab: LabSpec, bodies: Bodies, known: Places
+) -> Manifest:
+    """What `allocate` makes a Cluster of: the stored objects, without those that controllers turn into others, or
+    made of others. `known` are the places of those that were applied."""
+    labels = {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies.get("Node", ())}
+    nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
+    names = {node.name for node in nodes}
+    selecting = {
+        _key(body) for body in bodies.get("Service", ()) if body["spec"].get("selector")
+    }
+    found = []
+    for kind in sorted(NETWORK & bodies.keys()):
+        for body in bodies[kind]:
+            if not _is_derived(kind, body, names, selecting):
+                reference = (kind, *_key(body))
+                number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
+                metadata = body["metadata"]
+                order = (number, metadata.get("creationTimestamp", ""), reference)
+                found.append((order, Object(body["apiVersion"], *reference, body, where or " ".join(reference))))
+    found.sort(key=lambda pair: pair[0])
+    return Manifest(replace(lab, nodes=nodes), tuple(item for _, item in found))
+
+
+def possible(
+    found: Manifest, leases: Leases, ready: Mapping[str, bool]
+) -> tuple[Cluster, dict[tuple[str, str, str], str]]:
+    """The Cluster of what can be had, and the reasons of what was left out. Raises CapacityError where the Lab itself
+    asks for too much."""
+    refused: dict[tuple[str, str, str], str] = {}
+    while True:
+        try:
+            return allocate(found, leases, ready), refused
+        except CapacityError as error:
+            culprit = next((item for item in found.objects if item.where == error.where), None)
+            if culprit is None:
+                raise
+            refused[_reference(culprit)] = error.message
+            found = replace(found, objects=tuple(item for item in found.objects if item is not culprit))
+
+
+def _is_derived(kind: str, body: Body, nodes: set[str], selecting: set[tuple[str, str]]) -> bool:
+    if kind == "Pod":
+        return body["spec"].get("nodeName") not in nodes or (body.get("status") or {}).get("phase") in (
+            "Succeeded", "Failed"
+        )
+    if kind == "Endpoints":
+        return _key(body) in selecting
+    return kind == "EndpointSlice" and (body["metadata"].get("labels") or {}).get(_MANAGED_BY) in _CONTROLLERS
+
+
+def namespace(name: str) -> Body:
+    return {
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}, "status": {"phase": "Active"},
+    }
+
+
+def read_journal(path: Path) -> list[list[Any]]:
+    """The lines of a journal that another process may be writing; one that is not complete yet is left out."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    lines = content.split(b"\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
+    """The objects by kind, sorted by namespace and name, that the lines of a journal lead to."""
+    found: dict[str, dict[tuple[str, str], Body]] = {}
+    for line in lines:
+        for change in line[:-1]:
+            if isinstance(change, dict):
+                found.setdefault(change["kind"], {})[_key(change)] = change
+            else:
+                kind, *key = change
+                found.get(kind, {}).pop(tuple(key), None)
+    return {kind: [bodies[key] for key in sorted(bodies)] for kind, bodies in found.items()}
+
+
+def is_ready(pod: Body) -> bool:
+    """The Ready condition of a stored Pod."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def _matters(event: Event) -> bool:
+    """Whether the network may look different after a change: a status, and a Pod without a node, it does not see."""
+    body, old = event.body, event.old
+    if event.kind == "Pod" and not body["spec"].get("nodeName"):
+        return False
+    if old is None or event.type != "MODIFIED":
+        return True
+    keys = (old.keys() | body.keys()) - {"status", "metadata"}
+    if any(old.get(key) != body.get(key) for key in keys):
+        return True
+    before, after = old["metadata"], body["metadata"]
+    return any(before.get(key) != after.get(key) for key in (before.keys() | after.keys()) - _VERSIONS)
+
+
+def key_of(body: Body) -> str:
+    """NAMESPACE/NAME."""
+    return "/".join(_key(body))
+
+
+def objects(bodies: Bodies) -> tuple[Object, ...]:
+    """The stored objects of the kinds that a user writes, those that controllers made left out."""
+    return tuple(
+        Object(body["apiVersion"], kind, *_key(body), body)
+        for kind in CARRIED for body in bodies.get(kind, ())
+        if not body["metadata"].get("ownerReferences") and not _is_derived(kind, body, set(), set())
+    )
+
+
+def restarts(pods: Iterable[Body]) -> dict[str, int]:
+    """How often containers of a Pod were started again, by Pod key."""
+    return {
+        key_of(body): sum(item["restartCount"] for item in (body.get("status") or {}).get("containerStatuses") or ())
+        for body in pods
+    }
+
+
+def _key(body: Body) -> tuple[str, str]:
+    return body["metadata"].get("namespace", ""), body["metadata"]["name"]
+
+
+def _reference(item: Object) -> tuple[str, str, str]:
+    return item.kind, item.namespace, item.name
