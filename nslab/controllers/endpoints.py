@@ -45,7 +45,7 @@ class EndpointsController:
     def _write(self, service: Body, known: Body | None) -> None:
         groups: dict[tuple[Port, ...], list[tuple[Endpoint, Body]]] = {}
         count = 0
-        for endpoint, target, ports in self._members.of(service):
+        for endpoint, target, ports in sorted(self._members.of(service), key=lambda member: member[0].pod):
             # Here a Pod on its way out has no place, unless the Service wants even those that are not ready.
             if endpoint.terminating and not endpoint.ready:
                 continue
