@@ -221,7 +221,7 @@ def up(
 
 def plan(manifest: Manifest) -> str:
     """The operations that `up` would do now, as command lines. Nothing is built. Raises as `up` does."""
-    from nslab.agent.kubelet import wishes
+    from nslab.agent.kubelet import register, wishes
     from nslab.agent.network import Network
     from nslab.agent.objects import Draft, Objects, is_ready, key_of, read_journal
     from nslab.cluster.allocate import allocate
@@ -237,6 +237,7 @@ def plan(manifest: Manifest) -> str:
     ready = {key_of(body): is_ready(body) for body in objects.store.list("Pod")}
     present = {body["metadata"]["uid"] for body in objects.store.list("Pod")}
     objects.apply(wishes(manifest, allotted), former.manifest.objects if former else ())
+    register(objects.store, allotted)
     objects.start(manifest.lab.cluster.max_pods_per_node)
     objects.controllers.run()
     known = {key: state for key, state in ready.items() if objects.uid("Pod", key) in present}
@@ -273,6 +274,13 @@ def down(lab: str, progress: Progress | None = None) -> bool:
         return bool(teardown(lab, progress)) or known
     finally:
         os.close(lock)
+
+
+def kubeconfig(lab: str) -> str:
+    """A kubeconfig file for the lab's API. Raises NotFoundError where there is no such lab."""
+    store.load(lab)
+    content: str = _ask(lab, _live_agent(lab, None), {"op": "kubeconfig"})["kubeconfig"]
+    return content
 
 
 def gc() -> list[str]:

@@ -22,6 +22,7 @@ from nslab import __version__, errors
 from nslab.agent import messages, store
 from nslab.agent.lab import Lab
 from nslab.agent.report import changes
+from nslab.agent.serving import Serving
 from nslab.cluster.model import Cluster
 
 log = logging.getLogger("nslab.agent")
@@ -68,12 +69,15 @@ class Agent:
         self.lab = Lab(lab)
         self.listening = listening
         self.callers: list[Caller] = []
+        self.tasks: set[asyncio.Task[None]] = set()
         self.waiters: list[Waiter] = []
         self.stopping = False
         self.idle_since = time.monotonic()
         self.timer: asyncio.TimerHandle | None = None
+        self.serving: Serving | None = None
+        self.starting: asyncio.Task[None] | None = None
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
-            "up": self._up, "status": self._status, "stop": self._stop,
+            "up": self._up, "status": self._status, "stop": self._stop, "kubeconfig": self._kubeconfig,
         }
 
     async def serve(self) -> None:
@@ -91,13 +95,19 @@ class Agent:
         self._watch()
         self._schedule(RESUME_DELAY)
         await self.stopped.wait()
+        if self.serving is not None:
+            self.serving.close()
         for waiter in self.waiters:
             ended = errors.NslabError(f"lab {self.lab.name} was taken down, or over, before every Pod was ready")
             self._answer(waiter.connection, {"error": messages.encode_error(ended)})
 
     def _watch(self) -> None:
-        if self.lab.objects is not None:
+        """Once there is a lab: hear of its changes, and serve its API."""
+        if self.lab.objects is not None and self.serving is None:
             self.lab.objects.on_change = self.wake
+            self.serving = Serving(self.lab.paths, self.lab.objects.store)
+            self.starting = self.loop.create_task(self.serving.start())
+            self.starting.add_done_callback(lambda _: self.wake())
 
     def wake(self) -> None:
         """Tick as soon as what is at work now is done."""
@@ -201,6 +211,24 @@ class Agent:
             }
         }
 
+    def _kubeconfig(self, request: Json, connection: socket.socket) -> Json | None:
+        async def answer() -> None:
+            try:
+                assert self.starting is not None
+                assert self.serving is not None
+                await self.starting
+                self._answer(connection, {"result": {"kubeconfig": await self.serving.kubeconfig()}})
+            except OSError as error:
+                refused = errors.NslabError(f"the API cannot listen: {error}")
+                self._answer(connection, {"error": messages.encode_error(refused)})
+
+        if self.serving is None:
+            raise errors.NotFoundError(f"there is no lab {self.lab.name!r}", hint="`nslab up` builds one")
+        task = self.loop.create_task(answer())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return None
+
     def _stop(self, request: Json, connection: socket.socket) -> Json:
         self._end()
         return {"result": {}}
@@ -222,7 +250,7 @@ class Agent:
         self._schedule(max(0.0, min(due)))
 
     def _release_waiters(self) -> None:
-        if not self.waiters:
+        if not self.waiters or self.starting is None or not self.starting.done():
             return
         settled, now = self.lab.settled, time.monotonic()
         for waiter in [waiter for waiter in self.waiters if settled or now >= waiter.deadline]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from nslab.agent.containers import HOST_IMAGE, Containers
 from nslab.agent.objects import Objects
 from nslab.api.objects import Body, Manifest, Object
+from nslab.apiserver.store import Store
 from nslab.cluster import render
 from nslab.cluster.model import Cluster, Node, Pod
 from nslab.controllers.metadata import seconds, timestamp, with_condition
@@ -16,7 +17,7 @@ HEARTBEAT = 10.0
 """Seconds between two renewals of the nodes' Leases (kubelet nodeLeaseDurationSeconds / 4)."""
 
 DRAIN = 1.0
-"""Seconds that a Pod of the responder goes on answering after it has left its Services: an answer takes milliseconds."""
+"""Seconds that a Pod of the responder goes on answering once its Services have let go: it needs milliseconds."""
 
 LEASES = "kube-node-lease"
 
@@ -35,6 +36,37 @@ def _nodes(cluster: Cluster) -> Iterator[Object]:
 def wishes(manifest: Manifest, allotted: Cluster) -> tuple[Object, ...]:
     """What `up` applies: the nodes as they register, and the manifest's other objects."""
     return (*_nodes(allotted), *(item for item in manifest.objects if item.kind != "Node"))
+
+
+def register(store: Store, cluster: Cluster) -> None:
+    """Renew the nodes' Leases, and write their status where it is another."""
+    for node in cluster.nodes.values():
+        _report_node(store, cluster, node)
+        spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": timestamp(time.time())}
+        lease = store.get("Lease", LEASES, node.name)
+        if lease is None:
+            metadata = {"name": node.name, "namespace": LEASES}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+            store.create("Lease", body)
+        else:
+            store.update("Lease", {**lease, "spec": spec})
+
+
+def _report_node(store: Store, cluster: Cluster, node: Node) -> None:
+    stored = store.get("Node", "", node.name)
+    if stored is None:  # somebody deleted it: a kubelet registers once
+        return
+    now = time.time()
+    status = render.node_object(cluster, node)["status"]
+    old = stored.get("status") or {}
+    conditions = list(old.get("conditions") or ())
+    for condition in status["conditions"]:
+        heartbeat = {"message": "kubelet is posting ready status", "lastHeartbeatTime": timestamp(now)}
+        conditions = with_condition(conditions, {**condition, **heartbeat}, now)
+    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in old.get("conditions") or ())
+    same = all(old.get(key) == value for key, value in status.items() if key != "conditions")
+    if not (ready and same):
+        store.update("Node", {**stored, "status": {**old, **status, "conditions": conditions}}, status=True)
 
 
 class Kubelet:
@@ -59,48 +91,13 @@ class Kubelet:
         }
         return {**probed, **waiting}
 
-    # --- Nodes
-
-    def register(self, cluster: Cluster) -> None:
-        """Write the status of the nodes, and renew their Leases."""
-        for node in cluster.nodes.values():
-            self._report_node(cluster, node)
-        self.beat(cluster, force=True)
-
-    def _report_node(self, cluster: Cluster, node: Node) -> None:
-        stored = self.objects.store.get("Node", "", node.name)
-        if stored is None:
-            return
-        now = time.time()
-        status = render.node_object(cluster, node)["status"]
-        old = stored.get("status") or {}
-        conditions = list(old.get("conditions") or ())
-        for condition in status["conditions"]:
-            heartbeat = {"message": "kubelet is posting ready status", "lastHeartbeatTime": timestamp(now)}
-            conditions = with_condition(conditions, {**condition, **heartbeat}, now)
-        ready = any(item["type"] == "Ready" and item["status"] == "True" for item in old.get("conditions") or ())
-        same = all(old.get(key) == value for key, value in status.items() if key != "conditions")
-        if not (ready and same):
-            new = {**old, **status, "conditions": conditions}
-            self.objects.store.update("Node", {**stored, "status": new}, status=True)
-
-    def beat(self, cluster: Cluster, *, force: bool = False) -> float:
+    def beat(self, cluster: Cluster) -> float:
         """Renew the nodes' Leases where it is time. Returns the seconds until it is again."""
         now = time.monotonic()
-        if now < self._next_beat and not force:
+        if now < self._next_beat:
             return self._next_beat - now
         self._next_beat = now + HEARTBEAT
-        store = self.objects.store
-        for name in cluster.nodes:
-            spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": timestamp(time.time())}
-            lease = store.get("Lease", LEASES, name)
-            if lease is None:
-                metadata = {"name": name, "namespace": LEASES}
-                body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-                store.create("Lease", body)
-            else:
-                store.update("Lease", {**lease, "spec": spec})
-            self._report_node(cluster, cluster.nodes[name])
+        register(self.objects.store, cluster)
         return HEARTBEAT
 
     # --- Pods

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from nslab import errors
 from nslab.agent import containers, store
-from nslab.agent.kubelet import Kubelet, wishes
+from nslab.agent.kubelet import Kubelet, register, wishes
 from nslab.agent.network import Network
 from nslab.agent.objects import Objects
 from nslab.agent.readiness import Readiness
@@ -71,7 +71,7 @@ class Lab:
         self.cluster = self.objects.cluster(
             self.state.manifest.lab, self.state.leases, self.kubelet.ready(self.readiness.ready)
         )
-        self.kubelet.register(self.cluster)
+        register(self.objects.store, self.cluster)
         self.objects.start(self.state.manifest.lab.cluster.max_pods_per_node)
 
     def _open(self, manifest: Manifest) -> None:
@@ -134,9 +134,8 @@ class Lab:
     def _apply(self, applied: Manifest, last: tuple[Object, ...], allotted: Cluster) -> None:
         """Store the wishes, and let the controllers make of them what can be had at once."""
         assert self.objects is not None
-        assert self.kubelet is not None
         self.objects.apply(applied.objects, last)
-        self.kubelet.register(allotted)
+        register(self.objects.store, allotted)
         if not last:
             self.objects.start(allotted.lab.cluster.max_pods_per_node)
         self.controllers_due = time.monotonic() + self.objects.controllers.run()

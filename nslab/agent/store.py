@@ -4,6 +4,7 @@
     state.json       the Lab, what `up` applied last, and leases, written before the kernel is touched (write-ahead)
     summary.json     counts and times, for `nslab ls`
     lock             held by the process that may change the lab (its pid is inside)
+    api.sock         the Kubernetes API               ca.crt server.crt server.key token port   its TLS
     agent.sock       the agent's control socket          agent.log       its log
     responder.sock   the responder's control socket      responder.log   its log
     containers.json  processes of `image: host` containers
@@ -83,6 +84,14 @@ class Paths:
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.root / "api.sock"
+
+    @property
+    def api_port(self) -> Path:
+        return self.root / "port"
 
     @property
     def agent_socket(self) -> Path:

@@ -36,6 +36,7 @@ SECTIONS = {
         "describe": "nslab.cli.describe:describe",
         "logs": "nslab.cli.logs:logs",
         "rules": "nslab.cli.rules:rules",
+        "kubeconfig": "nslab.cli.kubeconfig:kubeconfig",
     },
     "Sending packets": {
         "check": "nslab.cli.check:check",
