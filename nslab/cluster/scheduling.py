@@ -96,7 +96,8 @@ class Board:
 
     def keeps(self, pod: PendingPod, node: Node) -> bool:
         """Whether a Pod that runs on `node` may stay: affinities and NoSchedule are ignored during execution."""
-        evicted = any(taint.effect == "NoExecute" and not tolerates(pod.template.spec, taint) for taint in node.taints)
+        spec = pod.template.spec
+        evicted = any(taint.effect == "NoExecute" and not tolerates(spec, taint) for taint in node.taints)
         return not evicted and not self._crowded(pod, node.name)
 
     def choose(self, pod: PendingPod) -> str:

@@ -13,10 +13,10 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     """
     if selector is None:
         return False
-    wanted = selector.get("matchLabels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items()) and satisfies(
-        selector.get("matchExpressions") or (), labels
-    )
+    wanted = selector.get("matchLabels")
+    if wanted and not wanted.items() <= labels.items():
+        return False
+    return satisfies(selector.get("matchExpressions") or (), labels)
 
 
 def satisfies(expressions: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) -> bool:

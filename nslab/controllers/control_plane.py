@@ -15,6 +15,7 @@ from nslab.controllers.events import Recorder
 from nslab.controllers.index import Index
 from nslab.controllers.interface import Clock, Controller, Event, Settings, Store
 from nslab.controllers.job import JobController
+from nslab.controllers.metadata import key_of
 from nslab.controllers.node_lifecycle import NodeLifecycleController
 from nslab.controllers.pods import PodControl
 from nslab.controllers.queue import Failure, Item, WorkQueue
@@ -99,5 +100,8 @@ class ControlPlane:
 
     def _enqueue(self, event: Event) -> None:
         for name, controller in self._controllers.items():
-            for key in controller.keys(event):
-                self._queue.add(Item(name, key))
+            try:
+                for key in controller.keys(event):
+                    self._queue.add(Item(name, key))
+            except Exception as error:  # an object that this controller cannot read keeps no other from hearing of it
+                self._queue.failed(Item(name, key_of(event.body)), f"{type(error).__name__}: {error}")

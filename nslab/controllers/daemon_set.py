@@ -51,7 +51,8 @@ class DaemonSetController:
         if not is_terminating(owner):
             owner = self._arrange(owner, by_node, stays, wanted)
             self._replace(owner, by_node, wanted)
-        self._revisions.trim(owner, {revision, *(_revision_name(owner, pod) for pods in by_node.values() for pod in pods)})
+        live = {_revision_name(owner, pod) for pods in by_node.values() for pod in pods}
+        self._revisions.trim(owner, {revision, *live})
         return self._report(owner, by_node, wanted)
 
     def _by_node(self, owner: Body) -> dict[str, list[Body]]:
@@ -157,8 +158,8 @@ def _template(owner: Body) -> Template:
 
 
 def _pinned(spec: Body, node: str) -> Body:
-    """The Pod's affinity, its required node affinity replaced: only this node (ReplaceDaemonSetPodNodeNameNodeAffinity).
-    Whether the node meets the one that was written, the controller has seen."""
+    """The Pod's affinity, the required part of its node affinity replaced by this node
+    (ReplaceDaemonSetPodNodeNameNodeAffinity): the controller has seen that the node meets what was written."""
     affinity: Body = spec.get("affinity") or {}
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}

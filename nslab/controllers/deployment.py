@@ -15,7 +15,6 @@ from nslab.controllers.metadata import (
     annotations_of,
     controller_of,
     created,
-    has_owner,
     is_terminating,
     key_of,
     labels_of,
@@ -90,7 +89,7 @@ class DeploymentController:
     def _claim(self, deployment: Body) -> list[Body]:
         """Its ReplicaSets, oldest first; orphans that it selects are adopted."""
         selector: Selector = deployment["spec"]["selector"]
-        claimed = [body for body in self._index.owned(uid_of(deployment), "ReplicaSet") if has_owner(body, deployment)]
+        claimed = self._index.owned(uid_of(deployment), "ReplicaSet")
         if not is_terminating(deployment):
             for body in self._index.orphan_sets.select(namespace_of(deployment), selector):
                 if not is_terminating(body) and matches(selector, labels_of(body)):
@@ -116,7 +115,7 @@ class DeploymentController:
             body = replica_set(_object(deployment), uid_of(deployment), _first_step(deployment, old), latest + 1)
             body = with_annotations(body, **_scale_annotations(deployment))
             new = self._store.create("ReplicaSet", with_spec(body, minReadySeconds=min_ready))
-            self._told(deployment, new, 0, new["spec"]["replicas"])
+            self._told(deployment, new, 0, _size(new))
         elif _revision(new) <= latest or new["spec"].get("minReadySeconds", 0) != min_ready:
             revision = str(max(_revision(new), latest + 1))
             body = with_spec(with_annotations(new, **{REVISION: revision}), minReadySeconds=min_ready)
@@ -128,7 +127,7 @@ class DeploymentController:
     def _scale(self, deployment: Body, body: Body, replicas: int) -> bool:
         """Give a ReplicaSet its number; whether that was another one than before."""
         annotations = _scale_annotations(deployment)
-        before: int = body["spec"]["replicas"]
+        before = _size(body)
         if before == replicas and annotations.items() <= annotations_of(body).items():
             return False
         self._store.update("ReplicaSet", with_spec(with_annotations(body, **annotations), replicas=replicas))
@@ -149,7 +148,7 @@ class DeploymentController:
             return
         idle = [
             body for body in old
-            if not body["spec"]["replicas"] and not status_of(body).get("replicas") and not is_terminating(body)
+            if not _size(body) and not status_of(body).get("replicas") and not is_terminating(body)
         ]
         limit = deployment["spec"].get("revisionHistoryLimit", 10)
         for body in sorted(idle, key=_revision)[: max(len(idle) - limit, 0)]:
@@ -159,21 +158,20 @@ class DeploymentController:
 
     def _is_scaling(self, deployment: Body, owned: Sequence[Body]) -> bool:
         """Whether the user changed `replicas` since the ReplicaSets got their numbers."""
-        desired = _replicas(deployment)
-        return any(
-            annotations_of(body).get(DESIRED, str(desired)) != str(desired) for body in owned if body["spec"]["replicas"]
-        )
+        desired = str(_replicas(deployment))
+        active = (body for body in owned if _size(body))
+        return any(annotations_of(body).get(DESIRED, desired) != desired for body in active)
 
     def _scale_all(self, deployment: Body, new: Body | None, old: list[Body]) -> None:
-        """A change of `replicas`: all of it to the only active ReplicaSet, in proportion to several (sync.go scale)."""
+        """A change of `replicas`: to the only active ReplicaSet, or in proportion to several (sync.go scale)."""
         every = [*old, new] if new else old
-        active = [body for body in every if body["spec"]["replicas"]]
+        active = [body for body in every if _size(body)]
         if len(active) <= 1:
             only = active[0] if active else new or (old[-1] if old else None)
             if only is not None:
                 self._scale(deployment, only, _replicas(deployment))
             return
-        if new is not None and new["spec"]["replicas"] == _available(new) == _replicas(deployment):
+        if new is not None and _size(new) == _available(new) == _replicas(deployment):
             for body in old:
                 self._scale(deployment, body, 0)
             return
@@ -181,16 +179,17 @@ class DeploymentController:
             self._scale_in_proportion(deployment, active)
 
     def _scale_in_proportion(self, deployment: Body, active: list[Body]) -> None:
-        total = sum(body["spec"]["replicas"] for body in active)
+        total = sum(_size(body) for body in active)
         desired = _replicas(deployment)
         allowed = desired + _surge(deployment) if desired else 0
         rest = allowed - total
-        ordered = sorted(active, key=lambda body: (-body["spec"]["replicas"], created(body) * (1 if rest < 0 else -1)))
+        sign = 1 if rest < 0 else -1
+        ordered = sorted(active, key=lambda body: (-_size(body), created(body) * sign))
         wanted = []
         for body in ordered:
             share = _share(body, desired, allowed, rest)
             rest -= share
-            wanted.append(body["spec"]["replicas"] + share)
+            wanted.append(_size(body) + share)
         wanted[0] = max(wanted[0] + rest, 0)  # what rounding left over
         for body, replicas in zip(ordered, wanted, strict=True):
             self._scale(deployment, body, replicas)
@@ -198,7 +197,7 @@ class DeploymentController:
     # --- Strategies
 
     def _recreate(self, deployment: Body, new: Body | None, old: list[Body]) -> None:
-        scaled = [self._scale(deployment, body, 0) for body in old if body["spec"]["replicas"]]
+        scaled = [self._scale(deployment, body, 0) for body in old if _size(body)]
         if any(scaled) or any(
             not is_finished(pod) for body in old for pod in self._index.owned(uid_of(body), "Pod")
         ):
@@ -214,18 +213,18 @@ class DeploymentController:
     def _shrink(self, deployment: Body, new: Body, old: list[Body]) -> None:
         """Take from old ReplicaSets what is not needed for availability: first Pods that serve nobody, then others
         (rolling.go reconcileOldReplicaSets)."""
-        total = sum(body["spec"]["replicas"] for body in [*old, new])
-        needed = _replicas(deployment) - _unavailable(deployment) + new["spec"]["replicas"] - _available(new)
+        total = sum(_size(body) for body in [*old, new])
+        needed = _replicas(deployment) - _unavailable(deployment) + _size(new) - _available(new)
         spare = max(total - needed, 0)
-        wanted = {uid_of(body): body["spec"]["replicas"] for body in old}
-        useless = {uid_of(body): body["spec"]["replicas"] - _available(body) for body in old}
+        wanted = {uid_of(body): _size(body) for body in old}
+        useless = {uid_of(body): _size(body) - _available(body) for body in old}
         for takeable in (useless, wanted):
             for uid in wanted:
                 taken = min(spare, takeable[uid])
                 wanted[uid] -= taken
                 spare -= taken
         for body in old:
-            if body["spec"]["replicas"]:
+            if _size(body):
                 self._scale(deployment, body, wanted[uid_of(body)])
 
     # --- Status
@@ -270,32 +269,37 @@ def _unavailable(deployment: Body) -> int:
     return _limits(deployment)[1]
 
 
+def _size(body: Body) -> int:
+    """How many Pods a ReplicaSet shall have."""
+    return int(body["spec"]["replicas"])
+
+
 def _available(body: Body) -> int:
     """The available Pods of a ReplicaSet, as far as it shall have them still."""
-    return min(int(status_of(body).get("availableReplicas", 0)), body["spec"]["replicas"])
+    return min(int(status_of(body).get("availableReplicas", 0)), _size(body))
 
 
 def _first_step(deployment: Body, old: Sequence[Body]) -> int:
     """How many Pods a new ReplicaSet begins with."""
     if _strategy(deployment) == "Recreate":
         return _replicas(deployment)
-    room = _replicas(deployment) + _surge(deployment) - sum(body["spec"]["replicas"] for body in old)
+    room = _replicas(deployment) + _surge(deployment) - sum(map(_size, old))
     return max(min(room, _replicas(deployment)), 0)
 
 
 def _next_size(deployment: Body, new: Body, old: Sequence[Body]) -> int:
     """How many Pods the new ReplicaSet shall have now (deployment_util.go NewRSNewReplicas)."""
-    size: int = new["spec"]["replicas"]
+    size = _size(new)
     desired = _replicas(deployment)
     if size >= desired:
         return desired
-    room = desired + _surge(deployment) - size - sum(body["spec"]["replicas"] for body in old)
+    room = desired + _surge(deployment) - size - sum(map(_size, old))
     return size + max(min(room, desired - size), 0)
 
 
 def _share(body: Body, desired: int, allowed: int, rest: int) -> int:
     """What of a change of size falls to one ReplicaSet (deployment_util.go GetReplicaSetProportion)."""
-    size: int = body["spec"]["replicas"]
+    size = _size(body)
     before = int(annotations_of(body).get(MAXIMUM, "0")) or desired
     if not desired:
         return -size

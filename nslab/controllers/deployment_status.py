@@ -40,7 +40,8 @@ def deployment_status(
     conditions, delay = _progress(deployment, new, counts, conditions, now)
     numbers = {
         "replicas": counts.replicas, "updatedReplicas": counts.updated, "readyReplicas": counts.ready,
-        "availableReplicas": counts.available, "unavailableReplicas": max(counts.replicas, desired) - counts.available,
+        "availableReplicas": counts.available,
+        "unavailableReplicas": max(counts.replicas, desired) - counts.available,
     }
     status: Body = {
         "observedGeneration": deployment["metadata"].get("generation", 1),

@@ -83,7 +83,7 @@ def selects(service: Body) -> bool:
 
 
 def is_headless(service: Body) -> bool:
-    return service["spec"].get("clusterIP") == "None"
+    return bool(service["spec"].get("clusterIP") == "None")
 
 
 def _ports(spec: Body, pod: Body) -> tuple[Port, ...]:

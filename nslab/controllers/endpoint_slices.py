@@ -71,10 +71,11 @@ class SliceWriter:
     ) -> None:
         labels = service_labels(service, headless=is_headless(service))
         new = endpoint_slice(service, labels, name, ports, endpoints, self._manager)
+        new_labels = labels_of(new)
         if old is None:
             self._store.create("EndpointSlice", new)
-        elif any(old.get(field) != new[field] for field in ("ports", "endpoints")) or labels_of(old) != labels_of(new):
-            self._store.update("EndpointSlice", {**new, "metadata": {**old["metadata"], "labels": labels_of(new)}})
+        elif any(old.get(field) != new[field] for field in ("ports", "endpoints")) or labels_of(old) != new_labels:
+            self._store.update("EndpointSlice", {**new, "metadata": {**old["metadata"], "labels": new_labels}})
 
 
 class EndpointSliceController:
@@ -130,7 +131,8 @@ def _mirror(written: Body) -> Groups:
     groups: Groups = {}
     for subset in written.get("subsets") or ():
         ports = tuple(
-            Port(port.get("name", ""), port.get("protocol", "TCP"), port["port"]) for port in subset.get("ports") or ()
+            Port(port.get("name", ""), port.get("protocol", "TCP"), port["port"])
+            for port in subset.get("ports") or ()
         )
         for field, ready in (("addresses", True), ("notReadyAddresses", False)):
             for address in subset.get(field) or ():

@@ -54,7 +54,8 @@ class EndpointsController:
                 groups.setdefault(ports, []).append((endpoint, target))
         subsets = [subset(ports, members) for ports, members in groups.items()]
         labels = service_labels(service, headless=is_headless(service))
-        metadata = {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"], "labels": labels}
+        namespace, name = split(key_of(service))
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
         annotations = {OVER_CAPACITY: "truncated"} if count > CAPACITY else None
         body: Body = with_metadata(
             {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}, annotations=annotations

@@ -8,7 +8,7 @@ from typing import Any
 from nslab.api.objects import Body
 from nslab.cluster.selectors import matches
 from nslab.controllers.interface import Event
-from nslab.controllers.metadata import controller_of, key_of, labels_of, namespace_of, owners_of
+from nslab.controllers.metadata import controller_of, key_of, labels_of, namespace_of
 
 Selector = Mapping[str, Any]
 """A LabelSelector."""
@@ -19,7 +19,7 @@ SELECTING = ("ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", 
 
 def selector_of(kind: str, body: Body) -> Selector | None:
     """The LabelSelector of an object that selects Pods; None where it selects nothing."""
-    selector = body["spec"].get("selector")
+    selector = (body.get("spec") or {}).get("selector")
     if kind in ("Service", "ReplicationController"):
         return {"matchLabels": selector} if selector else None
     return selector or None
@@ -105,17 +105,12 @@ class Index:
         self.orphans = LabelIndex()
         self.orphan_sets = LabelIndex()
         self.selecting = {kind: SelectorIndex() for kind in SELECTING}
-        self._owned: dict[str, dict[tuple[str, str], Body]] = {}
+        self._owned: dict[tuple[str, str], dict[str, Body]] = {}
         self._by_node: dict[str, dict[str, Body]] = {}
 
-    def owned(self, uid: str, kind: str = "") -> list[Body]:
-        """What has the object with this uid among its owners, of one kind or of all."""
-        found = self._owned.get(uid)
-        return [body for (of, _), body in found.items() if of == kind or not kind] if found else []
-
-    def owned_kinds(self, uid: str) -> list[tuple[str, str]]:
-        """(kind, key) of all that has the object with this uid among its owners."""
-        return list(self._owned.get(uid, ()))
+    def owned(self, uid: str, kind: str) -> list[Body]:
+        """The objects of a kind whose controller is the object with this uid."""
+        return list(self._owned.get((uid, kind), {}).values())
 
     def on_node(self, node: str) -> list[Body]:
         """The Pods that are bound to a node."""
@@ -125,13 +120,11 @@ class Index:
         """Take up a change. To be called before anybody asks about it."""
         kind, body, key = event.kind, event.body, key_of(event.body)
         gone = event.type == "DELETED"
-        if event.old is not None and (gone or owners_of(event.old) != owners_of(body)):
-            self._disown(kind, key, event.old)
-        elif gone:
-            self._disown(kind, key, body)
-        if not gone:
-            for owner in owners_of(body):
-                self._owned.setdefault(owner["uid"], {})[kind, key] = body
+        owner, before = controller_of(body), controller_of(event.old or body)
+        if before is not None and (gone or owner is None or before["uid"] != owner["uid"]):
+            _discard(self._owned, (before["uid"], kind), key)
+        if owner is not None and not gone:
+            self._owned.setdefault((owner["uid"], kind), {})[key] = body
         if kind in self.selecting:
             self.selecting[kind].put(key, namespace_of(body), None if gone else selector_of(kind, body))
         if kind == "Pod":
@@ -153,10 +146,6 @@ class Index:
         self.pods.put(key, body)
         if node:
             self._by_node.setdefault(node, {})[key] = body
-
-    def _disown(self, kind: str, key: str, body: Body) -> None:
-        for owner in owners_of(body):
-            _discard(self._owned, owner["uid"], (kind, key))
 
 
 def _put_orphan(orphans: LabelIndex, key: str, body: Body, gone: bool) -> None:

@@ -95,7 +95,8 @@ class JobController:
         ends = [_end_time(pod) for pod in pods if phase(pod) == "Failed"]
         if not failed or not ends:
             return 0.0
-        return max(ends) + min(BACKOFF * 2 ** min(failed - 1, 10), MAX_BACKOFF) - self._pods.now()
+        delay: float = min(BACKOFF * 2 ** min(failed - 1, 10), MAX_BACKOFF)
+        return max(ends) + delay - self._pods.now()
 
     def _end(self, job: Body, active: Sequence[Body], tally: _Tally) -> Body:
         """The condition that ends the Job, empty while it goes on."""
@@ -156,7 +157,9 @@ class JobController:
 
 
 def _ended(job: Body) -> Body:
-    return next((dict(found) for found in (condition(job, kind) for kind in _ENDS) if found.get("status") == "True"), {})
+    """The condition that ended the Job, empty while it goes on."""
+    ends = (condition(job, kind) for kind in _ENDS)
+    return next((dict(end) for end in ends if end.get("status") == "True"), {})
 
 
 def _failed(reason: str, message: str) -> Body:

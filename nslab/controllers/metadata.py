@@ -50,13 +50,10 @@ def owners_of(body: Body) -> list[Body]:
 
 def controller_of(body: Body) -> Body | None:
     """The owner reference of the one controller that the object has, if any."""
-    return next((owner for owner in owners_of(body) if owner.get("controller")), None)
-
-
-def has_owner(body: Body, owner: Body) -> bool:
-    """Whether the controller of `body` is `owner`."""
-    reference = controller_of(body)
-    return reference is not None and reference["uid"] == uid_of(owner)
+    for owner in owners_of(body):
+        if owner.get("controller"):
+            return owner
+    return None
 
 
 def is_terminating(body: Body) -> bool:
@@ -101,7 +98,11 @@ def created(body: Body) -> float:
 
 def condition(body: Body, kind: str) -> Condition:
     """The condition of this type in the status, empty where there is none."""
-    return next((item for item in status_of(body).get("conditions") or () if item["type"] == kind), {})
+    for item in status_of(body).get("conditions") or ():
+        if item["type"] == kind:
+            found: Condition = item
+            return found
+    return {}
 
 
 def with_condition(conditions: Iterable[Body], new: Body, now: float) -> list[Body]:

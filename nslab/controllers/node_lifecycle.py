@@ -36,7 +36,7 @@ _OWN = (NOT_READY, UNREACHABLE, UNSCHEDULABLE)
 
 class NodeLifecycleController:
     """A node's heartbeat is the newest of `renewTime` of its Lease in kube-node-lease and `lastHeartbeatTime` of its
-    condition Ready, both written by its kubelet. Silence makes Ready Unknown; only the kubelet makes it True again."""
+    condition Ready, both written by its kubelet. Silence makes Ready Unknown; the kubelet alone makes it True."""
 
     name = "node-lifecycle-controller"
 
@@ -119,11 +119,12 @@ class NodeLifecycleController:
             if is_ready(pod):
                 new = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
                 conditions = with_condition(status_of(pod)["conditions"], new, self._now())
-                self._store.update("Pod", {**pod, "status": {**status_of(pod), "conditions": conditions}}, status=True)
+                status = {**status_of(pod), "conditions": conditions}
+                self._store.update("Pod", {**pod, "status": status}, status=True)
                 self._recorder.warning(pod, "NodeNotReady", "Node is not ready", self.name)
 
     def _evict(self, node: Body) -> float | None:
-        """Delete the Pods that do not tolerate a NoExecute taint, or not for longer; seconds until the next is due."""
+        """Delete the Pods that do not tolerate a NoExecute taint, or no longer; seconds until the next is due."""
         taints = [taint for taint in taints_of(node) if taint.effect == "NoExecute"]
         if not taints:
             return None
@@ -160,4 +161,4 @@ class NodeLifecycleController:
 
 def _is_up(node: Body) -> bool:
     """Whether the node's kubelet says that it is ready, or has yet to say anything."""
-    return condition(node, "Ready").get("status", "True") == "True"
+    return bool(condition(node, "Ready").get("status", "True") == "True")

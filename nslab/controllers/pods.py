@@ -16,7 +16,6 @@ from nslab.controllers.metadata import (
     annotations_of,
     condition,
     created,
-    has_owner,
     is_terminating,
     labels_of,
     namespace_of,
@@ -56,7 +55,9 @@ def available_in(pod: Body, min_ready: float, now: float) -> float | None:
     """Seconds until a Pod counts as available, 0 if it does; None where it is not ready."""
     if not is_ready(pod):
         return None
-    return max(seconds(condition(pod, "Ready").get("lastTransitionTime")) + min_ready - now, 0.0) if min_ready else 0.0
+    if not min_ready:
+        return 0.0
+    return max(seconds(condition(pod, "Ready").get("lastTransitionTime")) + min_ready - now, 0.0)
 
 
 def soonest(*delays: float | None) -> float | None:
@@ -82,8 +83,6 @@ class PodControl:
         released (controller_ref_manager.go)."""
         claimed = []
         for pod in self.index.owned(uid_of(owner), "Pod"):
-            if not has_owner(pod, owner):
-                continue
             if selector is None or matches(selector, labels_of(pod)):
                 claimed.append(pod)
             elif not is_terminating(owner) and not is_terminating(pod):
@@ -125,10 +124,9 @@ class PodControl:
             self.recorder.normal(owner, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component)
 
     def delete(self, owner: Body, pod: Body, component: str) -> None:
-        """Ask for a Pod's end. One that runs nowhere needs no grace (registry/core/pod strategy CheckGracefulDelete)."""
+        """Ask for a Pod's end, with the grace period that it has."""
         name = pod["metadata"]["name"]
-        grace = 0 if is_finished(pod) or not pod["spec"].get("nodeName") else None
-        self.store.delete("Pod", namespace_of(pod), name, grace=grace)
+        self.store.delete("Pod", namespace_of(pod), name)
         self.recorder.normal(owner, "SuccessfulDelete", f"Deleted pod: {name}", component)
 
     def first_to_go(self, pods: Iterable[Body], related: Iterable[Body]) -> list[Body]:
@@ -148,7 +146,9 @@ class PodControl:
             )
 
         # Times are whole seconds: among equals the one that was made last goes first.
-        return sorted(reversed(list(pods)), key=rank)
+        latest_first = [*pods]
+        latest_first.reverse()
+        return sorted(latest_first, key=rank)
 
 
 def _cost(pod: Body) -> int:

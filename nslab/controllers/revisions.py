@@ -11,7 +11,6 @@ from nslab.controllers.index import Index
 from nslab.controllers.interface import Store
 from nslab.controllers.metadata import (
     annotations_of,
-    has_owner,
     key_of,
     namespace_of,
     owner_reference,
@@ -60,7 +59,7 @@ class Revisions:
     def history(self, owner: Body) -> list[Body]:
         """The revisions of a workload, oldest first."""
         owned = self._index.owned(uid_of(owner), "ControllerRevision")
-        return sorted((body for body in owned if has_owner(body, owner)), key=lambda body: int(body["revision"]))
+        return sorted(owned, key=lambda body: int(body["revision"]))
 
     def template(self, owner: Body, name: str) -> Body:
         """The template of a revision, the present one if that revision is gone."""

@@ -43,8 +43,8 @@ class StatefulSetController:
         return [pod for pod in claimed if _ordinal(owner, pod) >= 0]
 
     def _arrange(self, owner: Body, pods: dict[int, Body], current: str, update: str) -> bool:
-        """Make what is missing, lowest ordinal first, then remove what is too much, highest first. Ordered, each waits
-        for the one before it. Whether this is not finished yet."""
+        """Make what is missing, lowest ordinal first, then remove what is too much, highest first. Ordered, each
+        waits for the one before it. Whether this is not finished yet."""
         ordered = owner["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
         wanted = _ordinals(owner)
         busy = False
@@ -69,7 +69,7 @@ class StatefulSetController:
         return busy
 
     def _replace(self, owner: Body, pods: dict[int, Body], update: str) -> None:
-        """Rolling update: from the highest ordinal down to the partition, each once the one before it is available."""
+        """Rolling update: from the highest ordinal down to the partition, one at a time, each then available."""
         strategy = owner["spec"].get("updateStrategy") or {}
         if strategy.get("type", "RollingUpdate") != "RollingUpdate":
             return
@@ -101,7 +101,7 @@ class StatefulSetController:
         strategy = owner["spec"].get("updateStrategy") or {}
         partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
         is_rolling = strategy.get("type", "RollingUpdate") == "RollingUpdate"
-        return is_rolling and ordinal < _ordinals(owner).start + partition
+        return bool(is_rolling and ordinal < _ordinals(owner).start + partition)
 
     def _is_healthy(self, owner: Body, pod: Body) -> bool:
         wait = available_in(pod, owner["spec"].get("minReadySeconds", 0), self._pods.now())

@@ -58,7 +58,7 @@ def do(cluster: FakeCluster, operation: str, kind: str, value: int) -> None:
         store.delete(kind, "default", app, propagation="Orphan")
     elif operation == "kill" and pods:
         store.delete("Pod", "default", pods[value % len(pods)]["metadata"]["name"], grace=0 if value % 2 else None)
-    elif operation == "relabel" and pods:
+    elif operation == "relabel" and pods and kind != "StatefulSet":  # its name would stay taken, as on a cluster
         pod = pods[value % len(pods)]
         metadata = {**pod["metadata"], "labels": {**labels_of(pod), "app": "nobody"}}
         store.update("Pod", {**pod, "metadata": metadata})
@@ -86,7 +86,9 @@ def per_owner(cluster: FakeCluster) -> Counter[tuple[str, str, str]]:
             continue
         above = controller_of(cluster.get("ReplicaSet", owner["name"])) if owner["kind"] == "ReplicaSet" else None
         top = above or owner
-        found[top["kind"], top["name"], pod["spec"]["containers"][0]["image"]] += 1
+        # A ReplicaSet of the user keeps the Pods that it has when its template changes.
+        image = "" if top["kind"] == "ReplicaSet" else pod["spec"]["containers"][0]["image"]
+        found[top["kind"], top["name"], image] += 1
     return found
 
 

@@ -44,7 +44,9 @@ def test_status_of_a_deployment_that_is_up(cluster: FakeCluster) -> None:
     [({}, 38, 63), ({"maxSurge": 1, "maxUnavailable": 0}, 50, 51), ({"maxSurge": 0, "maxUnavailable": 5}, 45, 50),
      ({"maxSurge": "100%", "maxUnavailable": "50%"}, 25, 100), ({"maxSurge": 0, "maxUnavailable": "1%"}, 49, 50)],
 )
-def test_a_rolling_update_keeps_its_limits(cluster: FakeCluster, rolling: dict[str, Any], least: int, most: int) -> None:
+def test_a_rolling_update_keeps_its_limits(
+    cluster: FakeCluster, rolling: dict[str, Any], least: int, most: int
+) -> None:
     cluster.create("Service", "web", service("web"))
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
     cluster.create("Deployment", "web", workload("web", replicas=50, strategy=strategy))

@@ -95,10 +95,13 @@ def test_a_named_port_may_be_another_number_on_another_pod(cluster: FakeCluster)
     for number in (80, 81):
         container = {"name": "main", "image": "x", "ports": [{"containerPort": number, "name": "http"}]}
         cluster.create("Pod", f"p{number}", {"containers": [container]}, metadata={"labels": {"app": "web"}})
-    cluster.create("Pod", "none", {"containers": [{"name": "x", "image": "x"}]}, metadata={"labels": {"app": "web"}})
+    silent = {"containers": [{"name": "main", "image": "x"}]}
+    cluster.create("Pod", "none", silent, metadata={"labels": {"app": "web"}})
     cluster.settle()
-    found = sorted(([port["port"] for port in body["ports"]], [item["targetRef"]["name"] for item in body["endpoints"]])
-                   for body in slices(cluster))
+    found = sorted(
+        ([port["port"] for port in body["ports"]], [item["targetRef"]["name"] for item in body["endpoints"]])
+        for body in slices(cluster)
+    )
     assert found == [([], ["none"]), ([80], ["p80"]), ([81], ["p81"])]
 
 
@@ -136,7 +139,8 @@ def test_who_meddles_with_a_slice_is_corrected(cluster: FakeCluster) -> None:
 
 def test_zones_are_hinted_where_the_service_prefers_near_ones(cluster: FakeCluster) -> None:
     cluster.create("Service", "web", service("web", trafficDistribution="PreferClose"))
-    cluster.create("Pod", "a", {**template("web")["spec"], "nodeName": "node-1"}, metadata={"labels": {"app": "web"}})
+    spec = {**template("web")["spec"], "nodeName": "node-1"}
+    cluster.create("Pod", "a", spec, metadata={"labels": {"app": "web"}})
     cluster.settle()
     node = cluster.get("Node", "node-1")
     labels = {**node["metadata"]["labels"], "topology.kubernetes.io/zone": "europe-west3-a"}

@@ -161,6 +161,17 @@ def test_a_member_that_ended_is_made_again(cluster: FakeCluster) -> None:
     assert cluster.get("Pod", "db-0")["metadata"]["uid"] != uid
 
 
+def test_a_name_that_is_taken_is_shown_and_waited_for(cluster: FakeCluster) -> None:
+    cluster.create("Pod", "db-0", template("other")["spec"])
+    cluster.create("StatefulSet", "db", workload("db", replicas=1))
+    cluster.run()
+    (failure,) = cluster.control.failures.values()
+    assert failure.error == 'AlreadyExists: pods "db-0" already exists'
+    cluster.delete("Pod", "db-0")
+    cluster.settle()
+    assert labels_of(cluster.get("Pod", "db-0"))["app"] == "db"
+
+
 def test_revisions_beyond_the_limit_are_removed(cluster: FakeCluster) -> None:
     cluster.create("StatefulSet", "db", workload("db", replicas=1, revisionHistoryLimit=1))
     for number in range(4):
@@ -187,7 +198,8 @@ def test_a_daemon_runs_on_every_node_that_fits_also_on_a_new_one(cluster: FakeCl
     assert nodes_of(cluster) == ["node-1", "node-2", "node-3", "node-4"]
     assert names < set(cluster.names())
     status = cluster.get("DaemonSet", "log")["status"]
-    assert (status["desiredNumberScheduled"], status["numberAvailable"], status["updatedNumberScheduled"]) == (4, 4, 4)
+    fields = ("desiredNumberScheduled", "numberAvailable", "updatedNumberScheduled")
+    assert [status[field] for field in fields] == [4, 4, 4]
     cluster.delete("Node", "node-2")
     cluster.settle()
     assert nodes_of(cluster) == ["node-1", "node-3", "node-4"]

@@ -75,6 +75,14 @@ def test_a_controllers_error_is_shown_and_retried(cluster: FakeCluster) -> None:
     cluster.run()
 
 
+def test_an_object_that_one_cannot_read_keeps_nobody_else_from_work(cluster: FakeCluster) -> None:
+    cluster.store.create("Pod", {"metadata": {"name": "odd"}, "spec": {"containers": [{}], "nodeName": "node-1"}})
+    cluster.create("Deployment", "web", workload("web", replicas=2))
+    cluster.settle()
+    assert set(cluster.control.failures) == set()
+    assert len(cluster.names("web")) == 2
+
+
 def test_a_budget_ends_the_work_and_the_rest_is_done_later(cluster: FakeCluster) -> None:
     ticks = iter(range(10**6))
     control = ControlPlane(cluster.store, lambda: START + next(ticks) / 1000)
