@@ -48,6 +48,11 @@ perhaps with what it was given (a ClusterIP), or raises StatusError."""
 PERMANENT: Final = frozenset(["default", "kube-system", "kube-public", "kube-node-lease"])
 """Namespaces that every cluster has, and that nobody deletes."""
 
+_TOLD_AT_THE_END: Final = frozenset([
+    "Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ResourceQuota",
+])  # fmt: skip
+"""Kinds of which a deletion is answered with the object as it was, not with a Status; clients' types rely on it."""
+
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
@@ -166,11 +171,11 @@ class Api:
     # Writing
 
     def _create(self, request: Request, to: Route) -> Response:
+        if to.namespace is None:
+            raise MethodNotAllowed("an object is created in a namespace")
         resource, body = to.resource, request.object()
         name = _checked(body, resource, to.namespace).get("name", "")
         if resource.namespaced:
-            if to.namespace is None:
-                raise MethodNotAllowed("an object is created in a namespace")
             self._check_namespace(resource, to.namespace, name)
         if "status" in resource.subresources:
             body.pop("status", None)
@@ -253,6 +258,8 @@ class Api:
                     propagation=options["propagationPolicy"], preconditions=options.get("preconditions"),
                 )  # fmt: skip
         left = self.store.record(kind, namespace, name)
+        if left is None and kind in _TOLD_AT_THE_END:
+            left = Record(body, encode(body))
         return left if left and not options["dryRun"] else details(kind, name, uid=metadata["uid"])
 
     # Subresources

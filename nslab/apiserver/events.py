@@ -48,15 +48,16 @@ class Watcher:
     """One client's view of a kind: the events that `matches` lets through, until they are taken.
 
     An object that begins to match is ADDED to this view, one that ceases to is DELETED from it, as the API server's
-    watch cache has it. `overflowed` is set, once and for all, when more than `bound` events wait: this watcher is
-    then cut off and must list again. `wake` is called, if set, when there is something to take or it overflowed.
+    watch cache has it. `overflowed` is set, once and for all, when more than `bound` events (None: QUEUE_BOUND)
+    wait: this watcher is then cut off and must list again. `wake` is called, if set, when there is something to take
+    or it overflowed.
     """
 
-    def __init__(self, matches: Predicate, bound: int = QUEUE_BOUND) -> None:
+    def __init__(self, matches: Predicate, bound: int | None = None) -> None:
         self.overflowed = False
         self.wake: Callable[[], None] | None = None
         self._matches = matches
-        self._bound = bound
+        self._bound = QUEUE_BOUND if bound is None else bound
         self._waiting: deque[Event] = deque()
 
     def offer(self, event: Event) -> None:

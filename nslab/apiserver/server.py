@@ -33,6 +33,8 @@ MAX_BODY: Final = 3 << 20
 MAX_HEAD: Final = 64 << 10
 WATCH_SECONDS: Final = 3600.0
 BOOKMARK_SECONDS: Final = 30.0
+LINGER_SECONDS: Final = 2.0
+"""How long what a refused client still sends is thrown away: hanging up at once would take the refusal from it."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -106,6 +108,7 @@ class _Connection(asyncio.Protocol):
         self._timers: list[asyncio.TimerHandle] = []
         self._pump_due = False
         self._log: asyncio.Task[None] | None = None
+        self._refused = False
         self._readable = asyncio.Event()
         self._readable.set()
 
@@ -117,6 +120,8 @@ class _Connection(asyncio.Protocol):
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._stream or self._log:  # nothing may follow a request whose answer has no end
             self.transport.abort()
             return
@@ -195,14 +200,18 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, error: StatusError) -> None:
         """Answer what cannot be received, and hang up."""
-        if not self._stream and not self._log:
-            answer = refused(error)
-            assert isinstance(answer.body, bytes)
-            self._send(answer, answer.body, close=True)
-        self.transport.close()
+        self._refused = True
+        if self._stream or self._log:
+            self.transport.abort()
+            return
+        answer = refused(error)
+        assert isinstance(answer.body, bytes)
+        length = f"Content-Length: {len(answer.body)}\r\nConnection: close"
+        self._write_head(answer.code, answer.content_type, answer.headers, length, answer.body)
+        self._timers.append(self._loop.call_later(LINGER_SECONDS, self.transport.close))
 
-    def _send(self, answer: Response, body: bytes, *, close: bool = False) -> None:
-        keep = self._parser.should_keep_alive() and not close
+    def _send(self, answer: Response, body: bytes) -> None:
+        keep = self._parser.should_keep_alive()
         length = f"Content-Length: {len(body)}" + ("" if keep else "\r\nConnection: close")
         self._write_head(answer.code, answer.content_type, answer.headers, length, body)
         if not keep:

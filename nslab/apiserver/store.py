@@ -89,7 +89,7 @@ class Store:
 
     def watch(self, kind: str, matches: Predicate, *, since: int, bound: int | None = None) -> Watcher:
         """A watcher of a kind's events after revision `since`; end it with `unwatch`. Raises Gone."""
-        watcher = Watcher(matches) if bound is None else Watcher(matches, bound)
+        watcher = Watcher(matches, bound)
         self._history.watch(kind, watcher, since)
         return watcher
 

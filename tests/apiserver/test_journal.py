@@ -68,9 +68,11 @@ def test_a_journal_cut_at_any_octet_has_every_whole_line(tmp_path):
     whole = path.read_bytes()
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
-        again = scene(Journal(path)).store
+        journal = Journal(path)
+        again = scene(journal).store
         assert contents(again) == [state for size, state in states if size <= cut][-1]
         again.create("ConfigMap", config_map("after"))
+        journal.close()
         assert scene(Journal(path)).store.get("ConfigMap", "default", "after")
 
 
