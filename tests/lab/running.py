@@ -71,7 +71,8 @@ sysctl -a 2>/dev/null | grep '^net[.]' | grep -vE 'nf_conntrack_count|_time_stam
 EVERYTHING = f"""{NETWORK}
 find /run /etc -printf '%p %y %m %s\\n' | sort
 sort /proc/self/mounts
-ps -eo stat,args --no-headers | grep -vE ' (ps|sh|grep|sort|find|sysctl) ' | sed 's/^[^Z ]* *//' | sort
+ps -eo stat,args --no-headers | grep -vE '^[^ ]+ +(ps|sh|grep|sed|sort)( |$)' \\
+  | sed 's/^[^Z ]* *//' | sort
 """
 
 
