@@ -254,7 +254,10 @@ def test_what_is_somebody_elses_is_refused_and_left(lab: LabFactory, make: str, 
     running = lab("own", PAIR)
     sh(make)
     before, state = host_state(), Paths("own").state.read_bytes()
-    inside = "for n in $(ip netns list | cut -d' ' -f1); do ip -n $n -br link | awk '{print $1, $3}'; ip netns exec $n nft list ruleset; done"
+    inside = (
+        "for n in $(ip netns list | cut -d' ' -f1)"
+        "; do ip -n $n -br link | awk '{print $1, $3}'; ip netns exec $n nft list ruleset; done"
+    )
     kernel = sh(inside)
     refused = running.up(topology(*BASE, pod("c"), nodes=3), code=5)
     assert "is not" in refused.stderr
