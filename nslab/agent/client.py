@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -363,6 +364,7 @@ def _stop_agent(lab: str) -> None:
     """End the lab's agent, leaving the network and the containers as they are. Raises BusyError where it hangs."""
     connection = _connect(lab)
     if connection is None:
+        _stop_unheard_agent(lab)
         return
     connection.settimeout(BUSY_TIMEOUT)
     try:
@@ -370,3 +372,13 @@ def _stop_agent(lab: str) -> None:
             _ask(lab, connection, {"op": "stop"})
     except TimeoutError:
         raise _busy(lab) from None
+
+
+def _stop_unheard_agent(lab: str) -> None:
+    """Stop an agent whose socket somebody removed. One that has yet to open its socket has no title yet."""
+    from nslab.linux.process import title
+
+    holder = _holder(lab)
+    if holder and title(holder) == f"nslab agent {lab}":
+        with suppress(ProcessLookupError):
+            os.kill(holder, signal.SIGTERM)

@@ -178,10 +178,10 @@ def save_readiness(lab: str, containers: dict[str, bool]) -> None:
 def load_readiness(lab: str) -> dict[str, bool]:
     """What `save_readiness` wrote last; empty where that cannot be read."""
     try:
-        containers: dict[str, bool] = dict(json.loads(Paths(lab).readiness.read_bytes()))
+        containers = dict(json.loads(Paths(lab).readiness.read_bytes()))
     except (OSError, ValueError, TypeError):
         return {}
-    return containers
+    return {str(key): ready for key, ready in containers.items() if isinstance(ready, bool)}
 
 
 def ready_pods(containers: dict[str, bool]) -> dict[str, bool]:

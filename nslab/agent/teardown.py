@@ -59,8 +59,10 @@ def collect() -> list[str]:
 def _end_processes(paths: Paths) -> int:
     ended = Containers(paths).stop()
     Responder(paths).end()
-    # Those whose socket is gone, or that hang: nobody else holds the lab's lock.
-    strays = [pid for pid, lab in _titled() if lab == paths.lab and process.sees_same(pid, str(paths.root))]
+    # Those that nothing on disk tells of any more, or that hang: nobody else holds the lab's lock.
+    strays = [
+        pid for pid, lab in (*_titled(), *_marked()) if lab == paths.lab and process.sees_same(pid, str(paths.root))
+    ]
     process.terminate(strays, timeout=1.0)
     return ended + len(strays)
 

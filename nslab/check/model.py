@@ -18,6 +18,9 @@ OPEN_TIMEOUT: Final = 3.0
 BLOCKED_TIMEOUT: Final = 0.5
 """Seconds without anything after which an attempt that must not be answered is taken to be lost."""
 
+QUIET: Final = 0.3
+"""Seconds that a peer may be silent once it has accepted, if it need not say who it is."""
+
 OPEN: Final = frozenset(["open"])
 REFUSED: Final = frozenset(["refused"])
 BLOCKED: Final = frozenset(["timeout"])

@@ -71,7 +71,8 @@ def vips_from_outside(cluster: Cluster) -> Iterator[Expectation]:
     """Every VIP from each client of its side: the internet's for an external one, the VPC's for an internal one.
 
     The VPC spreads flows over all nodes. With policy Local those that reach a node without an endpoint are lost
-    there, so that "blocked" is allowed besides "open".
+    there, so that "blocked" is allowed besides "open": the lab's load balancers have no health checks, by which the
+    cloud's would leave such nodes out. Every endpoint must answer all the same, unless affinity hides some.
     """
     for service, port in ports(cluster):
         for vip in service.load_balancer_ips:

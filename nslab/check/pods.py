@@ -97,7 +97,7 @@ def _egress(source: Source, client: Client, protocol: str, seen: str) -> Expecta
     destination = f"client/{client.name}:{CLIENT_PORT}"
     return Expectation(
         group, f"{source.reference} -> {destination}/{protocol}, seen as {seen}", source.reference, destination,
-        Flow("", source.netns, protocol, client.ip, CLIENT_PORT, timeout=OPEN_TIMEOUT),
+        Flow("", source.netns, protocol, client.ip, CLIENT_PORT, timeout=OPEN_TIMEOUT, quiet=OPEN_TIMEOUT),
         responders=frozenset([f"client/{client.name}"]), clients=frozenset([seen]),
     )
 
@@ -120,6 +120,8 @@ def _to_pod(group: str, source: Source, target: Pod, clients: frozenset[str]) ->
     destination = f"pod/{target.key}:{port.port}"
     return Expectation(
         group, f"{source.reference} -> {destination}/{port.protocol.lower()}", source.reference, destination,
-        Flow("", source.netns, port.protocol.lower(), target.ip, port.port, timeout=OPEN_TIMEOUT),
+        Flow(
+            "", source.netns, port.protocol.lower(), target.ip, port.port, timeout=OPEN_TIMEOUT, quiet=OPEN_TIMEOUT
+        ),
         responders=frozenset([target.key]), clients=clients,
     )

@@ -7,7 +7,7 @@ from itertools import count
 from math import ceil
 from typing import Final, NamedTuple
 
-from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, OPEN_TIMEOUT, REFUSED, Expectation
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, OPEN_TIMEOUT, QUIET, REFUSED, Expectation
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable, responder_of
 from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
@@ -61,6 +61,7 @@ def expect(
         Flow(
             "", source.netns, way.port.protocol.lower(), way.ip, way.number, timeout=_timeout(verdicts),
             count=_STICKY_ATTEMPTS if sticky else ceil(4 / share) if each_answers and endpoints else 2,
+            quiet=_timeout(verdicts) if all(identified) else QUIET,
         ),
         verdicts, frozenset(shares), not all(identified), frozenset(shares) if each_answers else frozenset(),
         share, sticky, clients if endpoints else None,

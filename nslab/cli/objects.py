@@ -73,7 +73,7 @@ def bodies(snapshot: Snapshot, kind: Resource) -> list[Body]:
     from nslab.cluster.render import kubernetes_objects
 
     created = datetime.fromtimestamp(snapshot.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    own = {"clients": _clients, "routes": _routes, **({} if snapshot.bodies else {"namespaces": _namespaces})}
+    own = {"clients": _clients, "routes": _routes}
     if kind.plural in own:
         found = own[kind.plural](snapshot)
         for body in found:
@@ -93,21 +93,6 @@ def _count_restarts(pods: list[Body], restarts: dict[str, int]) -> None:
         number = restarts.get(f"{body['metadata']['namespace']}/{body['metadata']['name']}", 0)
         if number:
             body["status"]["containerStatuses"][0]["restartCount"] = number
-
-
-def _namespaces(snapshot: Snapshot) -> list[Body]:
-    """The namespaces that every cluster has, those written, and those that an object is in."""
-    written = {item.name: item for item in snapshot.cluster.objects if item.kind == "Namespace"}
-    names = {"default", "kube-node-lease", "kube-public", "kube-system", *written}
-    names |= {item.namespace for item in snapshot.cluster.objects if item.namespace}
-    return [
-        {
-            **(written[name].body if name in written else {}), "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {**(written[name].body["metadata"] if name in written else {}), "name": name},
-            "status": {"phase": "Active"},
-        }
-        for name in sorted(names)
-    ]
 
 
 def _clients(snapshot: Snapshot) -> list[Body]:

@@ -70,6 +70,7 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
             return 0
         with standby() as agent:
             manifest = read(paths, lab, ignore_unknown, progress)
+            judge_checks(manifest)
         result = client.up(manifest, wait=wait, progress=progress, standby=agent)
     warn(result.warnings)
     tell_ignored(manifest.ignored)
@@ -122,6 +123,16 @@ def read(paths: tuple[str, ...], lab: str | None, ignore_unknown: bool, progress
     reading = partial(progress, "read") if progress else None
     manifest = decode(paths, ignore_unknown=ignore_unknown, stdin=sys.stdin, progress=reading)
     return replace(manifest, lab=replace(manifest.lab, name=lab)) if lab else manifest
+
+
+def judge_checks(manifest: Manifest) -> None:
+    """Raise ManifestError for faults of the Lab's checks, which only a Cluster tells: before anything is built."""
+    if manifest.lab.checks:
+        from nslab.check.written import written
+        from nslab.cluster.allocate import allocate
+        from nslab.cluster.model import Leases
+
+        written(allocate(manifest, Leases()))
 
 
 def print_result(result: UpResult, ignored: Sequence[str], report: Report | None) -> None:

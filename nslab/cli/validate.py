@@ -14,6 +14,7 @@ from nslab.cli.messages import tell_ignored, warn
 def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
     """Report every fault of the files (exit code 3), or that there is none. Nothing is built, and nothing is refused
     later by `up` but by the kernel: addresses are given out and the whole network is wished for, in memory."""
+    from nslab.check.written import written
     from nslab.cli.progress import progress_bar
     from nslab.cli.up import read
     from nslab.cluster.allocate import allocate
@@ -24,6 +25,7 @@ def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
         manifest = read(files, None, ignore_unknown, progress)
         cluster = allocate(manifest, Leases())
         desired(cluster)
+        written(cluster)
     warn(cluster.warnings)
     tell_ignored(manifest.ignored)
     click.echo(f"{count(len(manifest.objects), 'object')} ok")

@@ -109,6 +109,7 @@ def node_object(cluster: Cluster, node: Node) -> Body:
     if node.unschedulable:
         taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
         spec["taints"] = [item for item in spec.get("taints") or () if item["key"] != taint["key"]] + [taint]
+    uid, version = object_uid(f"Machine/{node.name}"), f"nslab-{__version__}"
     capacity = {"pods": str(cluster.lab.cluster.max_pods_per_node)}
     return {
         "apiVersion": "v1", "kind": "Node",
@@ -118,7 +119,11 @@ def node_object(cluster: Cluster, node: Node) -> Body:
             "addresses": [{"type": "InternalIP", "address": node.ip}, {"type": "Hostname", "address": node.name}],
             "capacity": capacity, "allocatable": dict(capacity),
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
-            "nodeInfo": {"kubeletVersion": f"nslab-{__version__}", "operatingSystem": "linux"},
+            "nodeInfo": {  # All are required. A node's machine and boot are its own; its kernel is the host's.
+                "machineID": uid, "systemUUID": uid, "bootID": uid, "kernelVersion": "", "osImage": "nslab",
+                "containerRuntimeVersion": version, "kubeletVersion": version, "kubeProxyVersion": version,
+                "operatingSystem": "linux", "architecture": node.labels.get("kubernetes.io/arch", ""),
+            },
         },
     }
 

@@ -97,7 +97,8 @@ def udp_backends(cluster: Cluster) -> dict[tuple[str, int], frozenset[tuple[str,
             if port.protocol != "UDP":
                 continue
             serving = frozenset((each.ip, each.port) for each in port.endpoints if each.ready or each.serving)
-            backends.update(((address, port.port), serving) for address in addresses)
+            for address in addresses:
+                backends.setdefault((address, port.port), serving)
             if port.node_port:
                 backends["", port.node_port] = serving
     return backends

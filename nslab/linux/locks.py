@@ -1,4 +1,4 @@
-"""Locks that name their holder. Imports no netlink: `nslab ls` asks for holders, and for nothing else of the kernel."""
+"""Locks that name their holder. Imports no netlink: `nslab ls` asks for holders, and for nothing else of the host."""
 
 from __future__ import annotations
 

@@ -25,11 +25,16 @@ class ExchangeLoop:
         self._live: dict[int, Exchange] = {}
         self._order = itertools.count()
         self._deadlines: list[tuple[float, int, Exchange]] = []
-        self._last_answer = 0.0
+        self.last_answer = 0.0
+        """The monotonic time at which an exchange last heard something."""
 
     def __len__(self) -> int:
         """How many are under way."""
         return len(self._live)
+
+    def live(self) -> Iterable[Exchange]:
+        """Those that are under way."""
+        return self._live.values()
 
     def fileno(self) -> int:
         """Readable when `turn` has something to do, deadlines apart."""
@@ -99,7 +104,7 @@ class ExchangeLoop:
         self._poll.register(fd, exchange.events)
 
     def _go_on(self, fd: int, exchange: Exchange, now: float) -> None:
-        self._last_answer = now
+        self.last_answer = now
         events, deadline, sock = exchange.events, exchange.deadline, exchange.sock
         try:
             verdict = exchange.ready(now)
@@ -125,7 +130,7 @@ class ExchangeLoop:
             exchange = heapq.heappop(deadlines)[2]
             if exchange.over:
                 continue
-            verdict = PENDING if exchange.deadline > now else exchange.expire(now, self._last_answer)
+            verdict = PENDING if exchange.deadline > now else exchange.expire(now, self.last_answer)
             if verdict is PENDING:
                 heapq.heappush(deadlines, (exchange.deadline, next(self._order), exchange))
             else:

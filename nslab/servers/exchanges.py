@@ -14,9 +14,6 @@ from select import EPOLLIN, EPOLLOUT
 from nslab.servers.answers import endpoint
 from nslab.servers.flows import Flow, FlowResult
 
-QUIET = 0.3
-"""Seconds that a peer which accepted a connection may be silent before it counts as no responder."""
-
 ANSWER_LIMIT = 64 * 1024
 
 PENDING = ""
@@ -189,7 +186,7 @@ class TcpExchange(StreamExchange):
         return b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host
 
     def _on_connected(self, now: float) -> None:
-        self.deadline = min(self.limit, now + QUIET)
+        self.deadline = min(self.limit, now + self.flow.quiet)
 
     def ready(self, now: float) -> str:
         if not self._connected(now):
@@ -214,9 +211,9 @@ class TcpExchange(StreamExchange):
     def expire(self, now: float, last_answer: float) -> str:
         if not self.connected:
             return "timeout"
-        if now < self.limit and now - last_answer < QUIET:
+        if now < self.limit and now - last_answer < self.flow.quiet:
             # A prober or responder with much to do is not a silent peer.
-            self.deadline = min(self.limit, last_answer + QUIET)
+            self.deadline = min(self.limit, last_answer + self.flow.quiet)
             return PENDING
         return "open"
 

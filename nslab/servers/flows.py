@@ -25,7 +25,9 @@ class Flow:
     `protocol` is tcp, udp, icmp, http, https or dns. tcp and udp ask the responder behind the port who it is; a peer
     that is no responder is still open once it has accepted (tcp) or answered (udp). `timeout` is in seconds, for one
     attempt. `source` is the source address to bind, empty for the kernel's choice. `query` is (name, type) for dns.
-    With an `interval` (seconds) the attempts start that far apart, without one all at once.
+    With an `interval` (seconds) the attempts start that far apart, without one all at once. `quiet` is how long (in
+    seconds) a tcp peer that has accepted may be silent, while nobody else says anything either, before it counts as
+    no responder.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Flow:
     http: HttpRequest | None = None
     query: tuple[str, str] = ("", "A")
     interval: float = 0.0
+    quiet: float = 1.0
 
 
 @dataclass(slots=True)

@@ -14,6 +14,15 @@ from nslab.servers.flows import Flow, FlowResult
 WINDOW = 512
 """Sockets open at one time."""
 
+TALKING = 128
+"""Exchanges at one time that may have packets under way. All namespaces of a machine share one queue of received
+packets for each processor, net.core.netdev_max_backlog, of 1,000. What does not fit is lost, and a lost SYN is sent
+again after a second. An exchange has no more than four packets between two stations at once."""
+
+SILENCE = 0.05
+"""Seconds in which no exchange hears anything, after which those under way have no packets under way any more: they
+wait for an answer that most probably never comes, and others may talk."""
+
 Progress = Callable[[int, int], None]
 """Called as (attempts done, attempts in all)."""
 
@@ -44,20 +53,29 @@ class Round:
         self._total = sum(flow.count for flow in flows)
         self._done = 0
         self._later: list[tuple[float, int]] = []  # (start, index of the flow): attempts that keep an interval
+        self._silent: set[Exchange] = set()
+        self._last_start = 0.0
 
     def run(self) -> list[FlowResult]:
         """Run the round to its end."""
         loop, later = self.loop, self._later
         waiting = self._attempts()
-        self._open(waiting)
+        left = self._open(waiting)
         while loop or later:
-            until = min(loop.deadline(), later[0][0] if later else float("inf"))
-            loop.turn(max(0.0, until - time.monotonic()))
+            now = time.monotonic()
+            due = [loop.deadline(), *(start for start, _ in later[:1]), *([now + SILENCE] if left else [])]
+            loop.turn(max(0.0, min(due) - now))
             if later:
                 self._open(self._due(time.monotonic()))
-            if len(loop) <= WINDOW // 2:
-                self._open(waiting)
+            if left and self._talking(time.monotonic()) <= TALKING // 2:
+                left = self._open(waiting)
         return self._results
+
+    def _talking(self, now: float) -> int:
+        """How many exchanges may have packets under way."""
+        if now - max(self.loop.last_answer, self._last_start) >= SILENCE:
+            self._silent = set(self.loop.live())
+        return len(self.loop) - len(self._silent)
 
     def _attempts(self) -> Iterator[int]:
         """The index of the flow of every attempt, flows of one netns together: entering one costs a system call."""
@@ -75,17 +93,20 @@ class Round:
         while self._later and self._later[0][0] <= now:
             yield heapq.heappop(self._later)[1]
 
-    def _open(self, attempts: Iterator[int]) -> None:
-        """Start attempts until the window is full, or none is left."""
-        flows, results, kinds = self._flows, self._results, self._kinds
-        while room := WINDOW - len(self.loop):
+    def _open(self, attempts: Iterator[int]) -> bool:
+        """Start attempts until the window is full, or none is left; whether some may be left."""
+        flows, results, kinds, loop = self._flows, self._results, self._kinds, self.loop
+        while (room := min(WINDOW - len(loop), TALKING + len(self._silent) - len(loop))) > 0:
             indexes = list(itertools.islice(attempts, room))
             if not indexes:
-                return
+                return False
             for netns, group in itertools.groupby(indexes, lambda index: flows[index].netns):
-                self.loop.start(netns, (kinds[flows[at].protocol](flows[at], results[at]) for at in group))
+                loop.start(netns, (kinds[flows[at].protocol](flows[at], results[at]) for at in group))
+            self._last_start = time.monotonic()
+        return True
 
     def _conclude(self, exchange: Exchange, verdict: str, detail: str, seconds: float) -> None:
+        self._silent.discard(exchange)
         result = exchange.result
         result.counts[verdict] = result.counts.get(verdict, 0) + 1
         if verdict == "open":

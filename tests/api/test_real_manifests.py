@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from nslab.api.decode import decode
 from nslab.errors import ManifestError
+from tests.published import MANIFESTS, needs_manifests
 
-REPOSITORY = Path(__file__).parents[2]
-MANIFESTS = REPOSITORY.parent / "shared" / "manifests"
+pytestmark = needs_manifests
 
 # What a real cluster refuses too: no objects, parts of objects, placeholders to fill in, kinds of an absent CRD.
 REFUSED = {
@@ -27,10 +26,6 @@ REFUSED = {
     "09-allow-traffic-only-to-a-port.block3.yaml": "has no apiVersion",
 }
 FILES = sorted(str(path.relative_to(MANIFESTS)) for path in MANIFESTS.rglob("*.yaml"))
-
-
-def test_the_manifests_are_there() -> None:
-    assert FILES, f"the published manifests must lie in {MANIFESTS}, beside the checkout"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -41,7 +41,8 @@ def main(wanted: list[str]) -> int:
         for what, measured, limit, unit in subject.measure():
             kept = measured <= limit
             missed += not kept
-            print(f"{subject.name:11} {what:58} {measured:9.3f} {unit:5} limit {limit:8.3f}  {'ok' if kept else 'MISSED'}")
+            said = "ok" if kept else "MISSED"
+            print(f"{subject.name:11} {what:58} {measured:9.3f} {unit:5} limit {limit:8.3f}  {said}")
             sys.stdout.flush()
     return 1 if missed else 0
 

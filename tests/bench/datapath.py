@@ -33,8 +33,7 @@ def _network(text: str) -> tuple[Network, Cluster]:
 
 def _listen(netns: str, port: int) -> socket.socket:
     with entered(netns):
-        listening = socket.create_server(("0.0.0.0", port), backlog=1024)
-    return listening
+        return socket.create_server(("0.0.0.0", port), backlog=1024)
 
 
 def _median_connect(netns: str, address: str, port: int) -> float:

@@ -21,7 +21,8 @@ def service(number: int) -> str:
     """One Service of port 80, as a manifest has it."""
     return (
         f"apiVersion: v1\nkind: Service\nmetadata:\n  name: app-{number}\n  labels:\n    app: app-{number}\n"
-        f"spec:\n  selector:\n    app: app-{number}\n  ports:\n    - name: http\n      port: 80\n      targetPort: 8080\n"
+        f"spec:\n  selector:\n    app: app-{number}\n"
+        "  ports:\n    - name: http\n      port: 80\n      targetPort: 8080\n"
     )
 
 

@@ -53,6 +53,20 @@ def _set(cluster: Cluster, node: str, name: str) -> Set:
 # Endpoints
 
 
+def test_where_datagrams_to_a_service_may_go() -> None:
+    serving = _endpoint(1, ready=False, serving=True, terminating=True)
+    gone = _endpoint(2, ready=False, serving=False)
+    port = replace(_port(_endpoint(0), serving, gone, node_port=30001), protocol="UDP", port=53)
+    first = _service("first", port, load_balancer_ips=("203.0.113.1",), external_ips=("203.0.113.2",))
+    other = _service("other", replace(port, number=2, node_port=0, endpoints=()), external_ips=("203.0.113.2",))
+    tcp = _service("tcp", _port(_endpoint(0), number=3, node_port=30002))
+    targets = frozenset([("10.8.0.2", 8080), ("10.8.1.3", 8080)])
+    assert kube_proxy.udp_backends(_cluster(first, other, tcp)) == {
+        ("10.12.0.1", 53): targets, ("203.0.113.1", 53): targets, ("203.0.113.2", 53): targets, ("", 30001): targets,
+        ("10.12.0.2", 53): frozenset(),
+    }
+
+
 def test_ready_endpoints_come_before_terminating_ones_that_serve() -> None:
     gone = _endpoint(0, ready=False, serving=False, terminating=True)
     last = _endpoint(1, ready=False, serving=True, terminating=True)

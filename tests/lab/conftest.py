@@ -17,7 +17,9 @@ def lab(tmp_path: Path) -> Iterator[LabFactory]:
     """Bring up a lab from a text or from files: `lab("name", text)`, `lab("name", files=[..])`."""
     running: list[str] = []
 
-    def bring_up(name: str, text: str = "", *, files: list[Path] | None = None, options: tuple[str, ...] = ()) -> RunningLab:
+    def bring_up(
+        name: str, text: str = "", *, files: list[Path] | None = None, options: tuple[str, ...] = ()
+    ) -> RunningLab:
         file = tmp_path / f"{name}.yaml"
         if files is None:
             file.write_text(text)

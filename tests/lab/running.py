@@ -11,7 +11,6 @@ from typing import Any
 
 NSLAB = str(Path(sys.executable).with_name("nslab"))
 ROOT = Path(__file__).parents[2]
-MANIFESTS = ROOT.parent / "shared" / "manifests"
 
 Json = dict[str, Any]
 
@@ -64,11 +63,22 @@ class RunningLab:
         return [line.split()[0] for line in listed.splitlines() if line.startswith(f"{self.name}.")]
 
 
-def host_state() -> str:
-    """All that a lab must leave alone: links, addresses, routes, rules, nft, sysctls, files, processes."""
-    commands = (
-        "ip -d link; ip address; ip route show table all; ip rule; nft list ruleset; ls -lA /run /run/netns /etc/netns;"
-        "sysctl -a 2>/dev/null | grep -E '^net\\.' | grep -vE 'nf_conntrack_(count|dccp)|random|stat|neigh.*_time';"
-        "ps -eo args --no-headers | grep -vE '^(ps|sh|grep|sort|sysctl|/bin/sh) ' | sort; mount | grep -v '/run/netns/'"
-    )
-    return subprocess.run(["sh", "-c", commands], capture_output=True, text=True).stdout
+NETWORK = """
+ip -details link; ip address; ip route show table all; ip rule; ip neighbour; nft list ruleset
+sysctl -a 2>/dev/null | grep '^net[.]' | grep -vE 'nf_conntrack_count|_time_stamp|random'
+"""
+
+EVERYTHING = f"""{NETWORK}
+find /run /etc -printf '%p %y %m %s\\n' | sort
+sort /proc/self/mounts
+ps -eo stat,args --no-headers | grep -vE '^[^ ]+ +(ps|sh|grep|sed|sort)( |$)' \\
+  | sed 's/^[^Z ]* *//' | sort
+"""
+
+
+def host_state(what: str = EVERYTHING) -> str:
+    """All that a lab must leave as it was: links, addresses, routes, rules, nft, sysctls, files, mounts, processes.
+
+    With NETWORK the part of it that must stay the same while a lab is up.
+    """
+    return subprocess.run(["sh", "-c", what], capture_output=True, text=True, check=False).stdout

@@ -46,7 +46,8 @@ spec:
     - {name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}
   - name: serve
     image: host
-    command: [python3, -m, http.server, "8000", --directory, /usr/share]
+    command: [python3, -m, http.server, "8000", --bind, $(IP), --directory, /usr/share]
+    env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
     ports: [{containerPort: 8000}]
     readinessProbe: {tcpSocket: {port: 8000}, periodSeconds: 1}
   - name: side
@@ -108,7 +109,7 @@ def test_commands_of_the_host_run_in_their_pods(hosts: RunningLab) -> None:
     assert hosts.get("pod", "worker")["status"]["conditions"]
     assert hosts.probe("pod/asker", "svc/files:80", proto="http")["http"]["status"] == {"200": 1}
     assert hosts.probe("pod/asker", "svc/files:81", proto="http")["responders"] == {"default/worker": 1}
-    assert hosts.probe("pod/worker", "127.0.0.1:8000")["verdict"] == "open"
+    assert hosts.probe("pod/worker", "127.0.0.1:80")["responders"] == {"default/worker": 1}
 
 
 def test_a_command_that_ends_starts_again_and_is_counted(hosts: RunningLab) -> None:

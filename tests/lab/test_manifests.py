@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.running import MANIFESTS, Json, RunningLab, nslab
+from tests.lab.running import Json, RunningLab, nslab
+from tests.published import MANIFESTS, needs_manifests
+
+pytestmark = needs_manifests
 
 BOUTIQUE = "online-boutique/release/kubernetes-manifests.yaml"
 

@@ -105,7 +105,8 @@ def test_a_refusal_carries_the_kernels_own_words(real: RealKernel) -> None:
     with pytest.raises(KernelError) as caught:
         do(real, ReplaceRoute(NODE, Route("0.0.0.0/0", "lo", "10.1.1.1")))
     assert str(caught.value) == (
-        "netns t.node.a: the kernel refused `ip -n t.node.a route replace 0.0.0.0/0 proto static via 10.1.1.1 dev lo`: "
+        "netns t.node.a: the kernel refused "
+        "`ip -n t.node.a route replace 0.0.0.0/0 proto static via 10.1.1.1 dev lo`: "
         "Network is unreachable (ENETUNREACH): Nexthop has invalid gateway"
     )
 

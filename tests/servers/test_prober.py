@@ -18,7 +18,7 @@ import pytest
 
 from nslab.linux.netns import entered
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
-from nslab.servers.prober import probe
+from nslab.servers.prober import TALKING, probe
 from nslab.servers.responder_client import ResponderClient
 from tests.servers.conftest import Network, address, pod_listener
 
@@ -121,6 +121,45 @@ def test_a_reject_on_the_way_is_refused_at_once(lab: list[str], protocol: str) -
     nft("hub", forward("reject with icmpx type port-unreachable;"))
     result = one(Flow("a", lab[0], protocol, address(1), 80, timeout=5, query=("a.b", "A")))
     assert result.counts == {"refused": 1}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "icmp", "http", "dns"])
+@pytest.mark.parametrize(("verdict", "expected"), [
+    ("drop;", "timeout"), ("reject with icmpx type port-unreachable;", "refused"),
+])
+def test_rules_of_the_senders_own_netns_count_like_others(
+    lab: list[str], protocol: str, verdict: str, expected: str
+) -> None:
+    """A drop in the output hook fails a datagram's send with EPERM, and a reject sends its ICMP error besides."""
+    nft(lab[0], forward(verdict).replace("hook forward", "hook output").replace(verdict, f"oif != lo {verdict}"))
+    timeout = 5 if expected == "refused" else 0.2
+    result = one(Flow("a", lab[0], protocol, address(1), 80, timeout=timeout, query=("a.b", "A")))
+    assert result.counts == {expected: 1}
+
+
+def test_many_that_get_no_answer_do_not_hold_up_others(lab: list[str]) -> None:
+    nft("hub", forward(f"ip daddr {address(2)} drop;"))
+    lost = [Flow(f"lost {at}", lab[0], "tcp", address(2), 80, timeout=2) for at in range(2 * TALKING)]
+    answered = [Flow(f"open {at}", lab[0], "tcp", address(1), 80, timeout=2) for at in range(2 * TALKING)]
+    started = time.monotonic()
+    results = probe(lost + answered)
+    assert [result.verdict for result in results] == ["timeout"] * len(lost) + ["open"] * len(answered)
+    assert time.monotonic() - started < 4  # all that are lost were on their way at one time
+
+
+def test_a_busy_responder_is_waited_for(lab: list[str]) -> None:
+    def hesitate(accepted: socket.socket) -> None:
+        accepted.recv(4096)
+        time.sleep(0.6)
+        body = b'{"pod": "slow", "namespace": "d", "node": "n", "client": "10.0.0.1:1"}\n'
+        accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+
+    with serving(lab[1], 81, hesitate):
+        patient, hasty = (
+            one(Flow("a", lab[0], "tcp", address(1), 81, timeout=5, quiet=quiet)) for quiet in (5.0, 0.1)
+        )
+    assert (patient.verdict, patient.responders) == ("open", {"d/slow": 1})
+    assert (hasty.verdict, hasty.responders) == ("open", {})
 
 
 def test_a_reset_is_refused(lab: list[str]) -> None:

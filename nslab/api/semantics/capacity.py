@@ -66,7 +66,7 @@ def _check_room(
             remedy = "add nodes, or raise maxPodsPerNode"
             findings.fault(
                 template.entry, path,
-                f"with it there are {total} Pods or more; {len(lab.nodes)} nodes of {limit} hold {room}: {remedy}",
+                f"with it there are {total} Pods or more; there is room for {room}, {limit} a node: {remedy}",
             )  # fmt: skip
         node = template.spec.get("nodeName", "")
         if node and template.pods is not None:

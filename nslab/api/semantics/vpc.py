@@ -110,7 +110,8 @@ def _check_sizes(
         if network is None or network.num_addresses >= count:
             continue
         needed = 32 - (count - 1).bit_length()
-        message = f"{network} has {network.num_addresses} addresses, too few for {reason}: use a /{needed} or wider"
+        size = f"{network.num_addresses} address{'es' if network.num_addresses > 1 else ''}"
+        message = f"{network} has {size}, too few for {reason}: use a /{needed} or wider"
         if lab_entry is None:
             last = max(entries, key=lambda entry: entry.object.kind == "Service")
             findings.fault(last, (), f"{field} {message}")
