@@ -43,14 +43,13 @@ class DaemonSetController:
 
     def sync(self, key: str) -> float | None:
         owner = self._pods.store.get("DaemonSet", *split(key))
-        if owner is None:
+        if owner is None or is_terminating(owner):
             return None
         revision = self._revisions.current(owner)
         by_node = self._by_node(owner)
         stays, wanted = self._placement(owner)
-        if not is_terminating(owner):
-            owner = self._arrange(owner, by_node, stays, wanted)
-            self._replace(owner, by_node, wanted)
+        owner = self._arrange(owner, by_node, stays, wanted)
+        self._replace(owner, by_node, wanted)
         live = {_revision_name(owner, pod) for pods in by_node.values() for pod in pods}
         self._revisions.trim(owner, {revision, *live})
         return self._report(owner, by_node, wanted)

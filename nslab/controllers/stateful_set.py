@@ -27,12 +27,12 @@ class StatefulSetController:
 
     def sync(self, key: str) -> float | None:
         owner = self._pods.store.get("StatefulSet", *split(key))
-        if owner is None:
+        if owner is None or is_terminating(owner):
             return None
         pods = {_ordinal(owner, pod): pod for pod in self._claim(owner)}
         update = self._revisions.current(owner)
         current = status_of(owner).get("currentRevision") or update
-        if not is_terminating(owner) and not self._arrange(owner, pods, current, update):
+        if not self._arrange(owner, pods, current, update):
             self._replace(owner, pods, update)
         self._revisions.trim(owner, {current, update, *(_revision(pod) for pod in pods.values())})
         return self._report(owner, pods, current, update)
