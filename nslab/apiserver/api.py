@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nslab.api.objects import Body
 from nslab.api.schema import kind_schema
@@ -26,7 +26,6 @@ from nslab.apiserver.errors import (
     not_found,
 )
 from nslab.apiserver.events import Predicate, encode
-from nslab.apiserver.rest.admission import FieldValidation, admitted, admitted_status
 from nslab.apiserver.rest.discovery import discover
 from nslab.apiserver.rest.messages import JSON, TEXT, Request, Response, answered, decode, refused
 from nslab.apiserver.rest.patches import json_patch, merge_patch
@@ -38,6 +37,9 @@ from nslab.apiserver.rest.tables import partial, table
 from nslab.apiserver.rest.watching import EncodeObject, WatchStream
 from nslab.apiserver.shelves import Record
 from nslab.apiserver.store import Store
+
+if TYPE_CHECKING:
+    from nslab.apiserver.rest.admission import FieldValidation
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +173,8 @@ class Api:
     # Writing
 
     def _create(self, request: Request, to: Route) -> Response:
+        from nslab.apiserver.rest.admission import admitted  # the rules of objects take long to import
+
         if to.namespace is None:
             raise MethodNotAllowed("an object is created in a namespace")
         resource, body = to.resource, request.object()
@@ -196,6 +200,8 @@ class Api:
 
     def _replace(self, request: Request, to: Route, body: Any) -> Response:
         """Store `body` in the place of the object, or of its status."""
+        from nslab.apiserver.rest.admission import admitted, admitted_status
+
         resource, old = to.resource, self._record(to).body
         metadata = _checked(body, resource, to.namespace)
         if metadata.setdefault("name", to.name) != to.name:
@@ -315,7 +321,7 @@ def _validation(request: Request) -> FieldValidation:
     wanted = request.query.get("fieldValidation") or "Warn"
     if wanted not in ("Ignore", "Warn", "Strict"):
         raise BadRequest(f'invalid parameter fieldValidation: "{wanted}" is none of Ignore, Warn, Strict')
-    return cast(FieldValidation, wanted)
+    return cast("FieldValidation", wanted)
 
 
 def _rehearsed(request: Request) -> bool:

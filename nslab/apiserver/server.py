@@ -33,6 +33,10 @@ MAX_BODY: Final = 3 << 20
 MAX_HEAD: Final = 64 << 10
 WATCH_SECONDS: Final = 3600.0
 BOOKMARK_SECONDS: Final = 30.0
+WATCH_INTERVAL: Final = 0.02
+"""The least time between two writes to a watcher, in seconds: the first event of a burst goes out at once, the rest
+in few writes. Hundreds of watchers would cost a system call each for every change otherwise."""
+
 LINGER_SECONDS: Final = 2.0
 """How long what a refused client still sends is thrown away: hanging up at once would take the refusal from it."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -107,6 +111,7 @@ class _Connection(asyncio.Protocol):
         self._stream: WatchStream | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._pump_due = False
+        self._pumped = 0.0
         self._log: asyncio.Task[None] | None = None
         self._refused = False
         self._readable = asyncio.Event()
@@ -249,12 +254,12 @@ class _Connection(asyncio.Protocol):
         self._pump()
 
     def _wake(self) -> None:
-        """Events wait: send them once the store has made all changes of this turn of the loop."""
+        """Events wait: send them when the store has made all changes of this turn of the loop, or a little later."""
         if self._stream and self._stream.watcher.overflowed and not self._readable.is_set():
             self.transport.abort()
         elif self._stream and not self._pump_due:
             self._pump_due = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_at(max(self._pumped + WATCH_INTERVAL, self._loop.time()), self._pump)
 
     def _pump(self) -> None:
         self._pump_due = False
@@ -263,6 +268,7 @@ class _Connection(asyncio.Protocol):
         lines = self._stream.take()
         if lines:
             self._write_chunk(lines)
+            self._pumped = self._loop.time()
         if self._stream.ended:
             self._finish()
 
