@@ -277,6 +277,18 @@ def down(lab: str, progress: Progress | None = None) -> bool:
         os.close(lock)
 
 
+def wake(lab: str) -> None:
+    """Have the lab's agent live and serve its API. Raises NotFoundError where there is no such lab."""
+    store.load(lab)
+    _ask(lab, _live_agent(lab, None), {"op": "serve"})
+
+
+def settle(lab: str, wait: float) -> list[str]:
+    """Wait, `wait` seconds at most, until nothing is under way in the lab. Returns the Pods that are not ready."""
+    missing: list[str] = _ask(lab, _live_agent(lab, None), {"op": "settle", "wait": wait})["not_ready"]
+    return missing
+
+
 def kubeconfig(lab: str) -> str:
     """A kubeconfig file for the lab's API. Raises NotFoundError where there is no such lab."""
     store.load(lab)

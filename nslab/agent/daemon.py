@@ -78,6 +78,7 @@ class Agent:
         self.starting: asyncio.Task[None] | None = None
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
             "up": self._up, "status": self._status, "stop": self._stop, "kubeconfig": self._kubeconfig,
+            "serve": self._serve, "settle": self._settle,
         }
 
     async def serve(self) -> None:
@@ -211,6 +212,28 @@ class Agent:
             }
         }
 
+    def _settle(self, request: Json, connection: socket.socket) -> Json | None:
+        self._require_lab()
+        self._wait(connection, request, {"lab": self.lab.name, "created": False})
+        return None
+
+    def _wait(self, connection: socket.socket, request: Json, result: Json) -> None:
+        """Answer once the lab has settled, or the request's time is over."""
+        deadline = time.monotonic() + float(request.get("wait", 0.0))
+        self.waiters.append(Waiter(connection, deadline, result, self.lab.cluster, self.lab.operations))
+        self.wake()
+
+    def _require_lab(self) -> None:
+        if self.serving is None:
+            raise errors.NotFoundError(f"there is no lab {self.lab.name!r}", hint="`nslab up` builds one")
+
+    def _serve(self, request: Json, connection: socket.socket) -> Json | None:
+        """Answer once the API listens."""
+        self._require_lab()
+        assert self.starting is not None
+        self.starting.add_done_callback(lambda _: self._answer(connection, {"result": {}}))
+        return None
+
     def _kubeconfig(self, request: Json, connection: socket.socket) -> Json | None:
         async def answer() -> None:
             try:
@@ -222,8 +245,7 @@ class Agent:
                 refused = errors.NslabError(f"the API cannot listen: {error}")
                 self._answer(connection, {"error": messages.encode_error(refused)})
 
-        if self.serving is None:
-            raise errors.NotFoundError(f"there is no lab {self.lab.name!r}", hint="`nslab up` builds one")
+        self._require_lab()
         task = self.loop.create_task(answer())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -65,6 +65,7 @@ class Lab:
             self.state = store.load(self.name)
         if self.state is None:
             return
+        self.responder.start()
         self._open(self.state.manifest)
         assert self.objects is not None
         assert self.kubelet is not None

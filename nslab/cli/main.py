@@ -36,6 +36,15 @@ SECTIONS = {
         "describe": "nslab.cli.describe:describe",
         "logs": "nslab.cli.logs:logs",
         "rules": "nslab.cli.rules:rules",
+    },
+    "Changing a running lab": {
+        "apply": "nslab.cli.live:apply",
+        "delete": "nslab.cli.live:delete",
+        "scale": "nslab.cli.live:scale",
+        "label": "nslab.cli.live:label",
+        "cordon": "nslab.cli.live:cordon",
+        "uncordon": "nslab.cli.live:uncordon",
+        "events": "nslab.cli.live:events",
         "kubeconfig": "nslab.cli.kubeconfig:kubeconfig",
     },
     "Sending packets": {
