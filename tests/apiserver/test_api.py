@@ -101,7 +101,7 @@ def test_broken_bodies_are_bad_requests(body):
 def test_other_media_types():
     client = Client()
     protobuf = "application/vnd.kubernetes.protobuf"
-    assert client("POST", MAPS, b"k8s\0", content_type=protobuf)[0] == 415
+    assert client("POST", MAPS, config_map("a"), content_type="application/yaml")[0] == 415
     assert client("POST", MAPS, config_map("a"), content_type="application/json; charset=utf-8")[0] == 201
     assert client("GET", MAPS, accept=f"{protobuf},application/json")[0] == 200
     assert client("GET", MAPS, accept=protobuf)[0] == 406

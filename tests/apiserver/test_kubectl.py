@@ -132,6 +132,22 @@ def test_create_and_delete(served):
     assert served.store.list("Pod") == []
 
 
+def test_create_by_words(served):
+    """Newer kubectls send these in protobuf."""
+    for words in (
+        "namespace shop", "configmap c --from-literal=a=b", "secret generic s --from-literal=a=b", "sa account",
+        "deployment d --image=nginx --replicas=0", "service clusterip svc --tcp=80:8080", "job j --image=x",
+    ):
+        assert served.kubectl("create", *words.split()).endswith(" created\n")
+    get = served.store.get
+    assert get("ConfigMap", "default", "c")["data"] == {"a": "b"}
+    assert get("Secret", "default", "s")["data"] == {"a": "Yg=="}
+    assert get("Service", "default", "svc")["spec"]["ports"][0]["targetPort"] == 8080
+    spec = get("Deployment", "default", "d")["spec"]
+    assert (spec["replicas"], spec["template"]["spec"]["containers"][0]["image"]) == (0, "nginx")
+    assert 'namespace "shop"' in served.kubectl("delete", "ns", "shop")
+
+
 def test_scale_label_annotate_and_cordon(served):
     applied(served, DEPLOYMENT, NODE)
     assert served.kubectl("scale", "deploy/web", "--replicas=5") == "deployment.apps/web scaled\n"

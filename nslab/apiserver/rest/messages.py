@@ -10,6 +10,7 @@ from typing import Any, Final
 from nslab.api.objects import Body
 from nslab.apiserver.errors import BadRequest, NotAcceptable, StatusError, UnsupportedMediaType
 from nslab.apiserver.events import encode
+from nslab.apiserver.rest.protobuf import PROTOBUF, decode_object
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
@@ -56,8 +57,8 @@ class Request:
         return decode(self.body)
 
     def object(self) -> Body:
-        """The body as a JSON object. Raises as `json`."""
-        value = self.json()
+        """The body as a JSON object, be it sent in JSON or in protobuf. Raises as `json`."""
+        value = decode_object(self.body) if self.media_type == PROTOBUF else self.json()
         if not isinstance(value, dict):
             raise BadRequest("the object provided is unrecognized: it is no JSON object")
         return value
