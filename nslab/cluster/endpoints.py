@@ -99,7 +99,7 @@ class EndpointSource:
             return None
         zone = self._nodes[pod.node].zone
         return Endpoint(
-            pod.ip, number, pod.node, pod.key, pod.ready and not pod.terminating or publish, pod.ready,
+            pod.ip, number, pod.node, pod.key, (pod.ready and not pod.terminating) or publish, pod.ready,
             pod.terminating, zone,
             (zone,) if hints and zone else (),
         )
