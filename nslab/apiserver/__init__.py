@@ -3,8 +3,7 @@
     bytes --server--> Request --api--> Store --journal--> disk
                                          |--> subscribers (controllers), watchers (clients)
 
-`store`, `events`, `garbage`, `patches`, `selectors`, `admission`, `tables`, `resources`, `discovery` and `api` are
-sans-io: values in, values out. Only `journal` touches a file, only `server` and `certificates` sockets and keys. Here
-never lives what a controller decides, nor anything of the kernel's network. All of it runs on one event loop; nothing
-here locks.
+`store` (with `events`, `metadata`, `garbage`, `shelves`), `rest` and `api` are sans-io: values in, values out. Only
+`journal` and `access` touch files, only `server` and `access` sockets. Here never lives what a controller decides, nor
+anything of the kernel's network. All of it runs on one event loop; nothing here locks.
 """
