@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nslab.agent.store import State
@@ -38,8 +39,10 @@ def changes(before: Cluster | None, after: Cluster) -> list[str]:
 
 
 def _identity(value: Any) -> Any:
-    """What makes an object of a Cluster another one for its user; a Pod's body differs by its status alone."""
-    return (value.uid, value.node, value.ip) if hasattr(value, "uid") else value
+    """What makes an object of a Cluster another one for its user; what is stored of it changes with its status."""
+    if hasattr(value, "uid"):
+        return value.uid, value.node, value.ip
+    return replace(value, body={}) if hasattr(value, "body") else value
 
 
 def _lines(sign: str, kind: str, keys: Iterable[str]) -> list[str]:
