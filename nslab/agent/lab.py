@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import replace
 
 from nslab import errors
@@ -55,25 +54,27 @@ class Lab:
         self.took = 0.0
         self.controllers_due = 0.0
         self.error = ""
+        self.reported: dict[str, int] = {}
 
     # --- Beginning
 
     def resume(self) -> None:
         """Take over a lab that a former agent left. What runs goes on; the next walk mends what is amiss. Raises
         StateError where its state cannot be read."""
-        with suppress(errors.NotFoundError):
-            self.state = store.load(self.name)
-        if self.state is None:
+        try:
+            state = store.load(self.name)
+        except errors.NotFoundError:
             return
         self.responder.start()
-        self._open(self.state.manifest)
+        self._open(state.manifest)
         assert self.objects is not None
         assert self.kubelet is not None
         self.cluster = self.objects.cluster(
-            self.state.manifest.lab, self.state.leases, self.kubelet.ready(self.readiness.ready)
+            state.manifest.lab, state.leases, self.kubelet.ready(self.readiness.ready)
         )
         register(self.objects.store, self.cluster)
-        self.objects.start(self.state.manifest.lab.cluster.max_pods_per_node)
+        self.objects.start(state.manifest.lab.cluster.max_pods_per_node)
+        self.state = state
 
     def _open(self, manifest: Manifest) -> None:
         self.objects = Objects(self.name, Journal(self.paths.journal))
@@ -90,6 +91,8 @@ class Lab:
     def up(self, manifest: Manifest, progress: Progress | None = None) -> None:
         """Apply the manifest, and walk. Raises CapacityError, OwnershipError and FeatureError, nothing being done in
         a lab that was not there, and KernelError."""
+        if self.state is None:
+            self.resume()  # once more: a state that could not be read is not overwritten
         former = self.state
         allotted = allocate(manifest, former.leases if former else Leases())
         applied = replace(manifest, objects=wishes(manifest, allotted))
@@ -120,16 +123,16 @@ class Lab:
         self._report()
 
     def _next_up(self, former: State, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
+        if applied != former.manifest:  # what is not ours is refused before anything is written
+            self.network.plan(allotted)
         last = former.manifest.objects
         wanted = {item.reference for item in applied.objects}
         going = tuple(item for item in last if item.reference not in wanted)
         now = time.time()
-        # Killed from here on, the next `up` still knows what it may have to remove.
-        unfinished = replace(applied, objects=(*applied.objects, *going))
-        self.state = State(unfinished, former.leases, former.created, now, allotted.warnings)
-        store.save(self.state)
+        self.state = State(applied, former.leases, former.created, now, allotted.warnings)
+        if applied != former.manifest:  # killed from here on, the next `up` still knows what it may have to remove
+            store.save(replace(self.state, manifest=replace(applied, objects=(*applied.objects, *going))))
         self._apply(applied, last, allotted)
-        self.state = replace(self.state, manifest=applied)
         self.converge(observe=True, progress=progress, save=True)
 
     def _apply(self, applied: Manifest, last: tuple[Object, ...], allotted: Cluster) -> None:
@@ -194,7 +197,8 @@ class Lab:
     def _report(self) -> None:
         assert self.kubelet is not None
         assert self.cluster is not None
-        self.kubelet.report(self.cluster, self.restarts())
+        self.reported = self.restarts()
+        self.kubelet.report(self.cluster, self.reported)
 
     def _save(self, state: State, cluster: Cluster) -> None:
         store.save_summary(self.name, summary(cluster, state))  # first: a lab with a state has a summary
@@ -233,6 +237,8 @@ class Lab:
                 self.converge()
             elif self.readiness.changed:
                 self.follow_readiness(self.readiness.ready)
+                self._report()
+            elif self.restarts() != self.reported:
                 self._report()
             self.error = ""
         except errors.NslabError as error:
