@@ -17,8 +17,8 @@ LAPTOP, STRANGER, VM = "198.51.100.7", "198.51.100.8", "10.128.0.100"
 NODES = ("node-a", "node-b", "node-c")
 WEB = {"app": "web"}
 MANY = 40
-"""Attempts after which two endpoints have both been met, but for one time in 10 ** 11. Three nodes take twice as many,
-and two endpoints by three nodes four times."""
+"""Attempts after which two endpoints have both been met, but for one time in 10 ** 11. Three nodes take twice these,
+and two endpoints by each of three nodes four times."""
 
 SPEC: Json = {
     "nodes": [{"name": name} for name in NODES],
