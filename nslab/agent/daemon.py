@@ -193,6 +193,7 @@ class Agent:
         store.save_summary(self.lab, summary(cluster, self.state))  # first: a lab with a state has a summary
         store.save(self.state)
         self.responder.start()
+        self.cluster = None  # should the kernel refuse something, nobody leads it back to the former Cluster
         batch = self.network.apply(*plan, progress)
         if former is not None:
             self._forget_stale_udp(former_cluster if followed else None, cluster)
@@ -275,6 +276,7 @@ class Agent:
             self.network.follow(self.cluster)
         except errors.KernelError as error:
             log.error("following a change of readiness: %s", error)
+            self.readiness.changed = True  # once more at the next tick
         self._forget_stale_udp(cluster, self.cluster)
 
     def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:

@@ -37,13 +37,14 @@ def network(lab: str) -> dict[str, object]:
         shown[name] = {
             "links": {
                 link["ifname"]: (
-                    link.get("ifalias"), link["mtu"], "UP" in link["flags"], link.get("master"), link["num_tx_queues"],
+                    link.get("ifalias"), link["mtu"], "UP" in link["flags"], link["num_tx_queues"],
+                    link.get("master"),
                     link["address"] if link["address"].startswith(("0a:58", "42:01")) else "",
                     link.get("linkinfo", {}).get("info_slave_data", {}).get("hairpin"),
                 )
                 for link in links
             },
-            "addresses": re.findall(r"inet .*", run("ip", "-n", name, "-4", "address")),
+            "addresses": sorted(re.findall(r"inet .*", run("ip", "-n", name, "-4", "address"))),
             "routes": sorted(run("ip", "-n", name, "route").splitlines()),
             "neighbours": sorted(run("ip", "-n", name, "neigh", "show", "nud", "permanent").splitlines()),
             # Word by word: the kernel lists elements in an order of its own.
