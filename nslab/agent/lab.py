@@ -36,6 +36,10 @@ SHARE = 0.02
 """Seconds that controllers work at least before the network follows; as long as the network took, if that is more."""
 
 
+RETRY = 1.0
+"""Seconds until a change that the kernel refused is tried again."""
+
+
 class Lab:
     """The lab of that name. `state` is None until its first `up`. `operations` counts what was done to the kernel."""
 
@@ -164,7 +168,7 @@ class Lab:
         try:
             batch = self.network.apply(*plan, progress) if observe else self.network.follow(cluster)
         except errors.NslabError:
-            self.objects.changed = True
+            self.objects.changed = True  # an `up` is told, and it is tried again
             raise
         self.operations += len(batch)
         self._forget_stale_udp(former if followed else None, cluster)
@@ -245,7 +249,8 @@ class Lab:
             if str(error) != self.error:
                 log.error("following a change: %s", error)
             self.error = str(error)
-            return 1.0
+            self.objects.changed = True
+            return RETRY
         left = self.kubelet.end(self.cluster)
         return 0.0 if self.objects.changed else left
 

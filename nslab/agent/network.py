@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nslab.cluster.model import Cluster
 from nslab.components.desired import desired
 from nslab.errors import OwnershipError
 from nslab.linux.kernel import Kernel, Progress
 from nslab.netstate.diff import diff
-from nslab.netstate.model import NetState
+from nslab.netstate.model import NetState, neighbours_digest
 from nslab.netstate.operations import Batch
 
 
@@ -33,6 +35,8 @@ class Network:
         want = desired(cluster) if cluster else NetState(self.lab)
         have = self.kernel.observe(self.lab, want.netns, want.files)
         _refuse_foreign(want, have)
+        if self.reached is not None:
+            have = _recall_neighbours(have, self.reached)
         batch = diff(want, have)
         self.kernel.require(batch)
         return want, batch
@@ -54,6 +58,17 @@ class Network:
             return self.converge(cluster)
         want = desired(cluster)
         return self.apply(want, diff(want, self.reached))
+
+
+def _recall_neighbours(have: NetState, reached: NetState) -> NetState:
+    """The observed state with the neighbours that its digests stand for, where we gave them ourselves: a new Pod is
+    then told to the others of its node, and not all of them to all."""
+    netns = dict(have.netns)
+    for name, there in have.netns.items():
+        given = reached.netns.get(name)
+        if given is not None and there.digest and there.digest == neighbours_digest(given.neighbours):
+            netns[name] = replace(there, neighbours=given.neighbours)
+    return replace(have, netns=netns)
 
 
 def _refuse_foreign(want: NetState, have: NetState) -> None:

@@ -9,13 +9,10 @@ from errno import ENOENT
 
 from nslab.errors import OwnershipError
 from nslab.linux import netns
+from nslab.netstate.model import FILE_STAMP
 
 NETNS_FILES = "/etc/netns"
 """ip-netns(8): what lies in NETNS_FILES/NAME is mounted over /etc for programs run in the netns NAME."""
-
-STAMP = "# nslab\n"
-"""The last line of each file: what lacks it is somebody else's, and never touched. /etc outlives a reboot, so that
-neither a netns nor the lab's state may be left to tell."""
 
 _MADE = f"{netns.STATE}/.made-etc-netns"
 """Exists while NETNS_FILES is nslab's own making."""
@@ -32,12 +29,12 @@ def read(paths: Iterable[str]) -> dict[str, str]:
     for path in paths:
         with suppress(FileNotFoundError, NotADirectoryError):
             content = _content(path)
-            if not content.endswith(STAMP):
+            if not content.endswith(FILE_STAMP):
                 raise OwnershipError(
                     f"the file {path} exists and is not nslab's",
                     hint=f"move it away (`mv {path} {path}.mine`), or give the lab another name", where=path,
                 )
-            found[path] = content.removesuffix(STAMP)
+            found[path] = content.removesuffix(FILE_STAMP)
     return found
 
 
@@ -66,7 +63,7 @@ def write(path: str, content: str) -> None:
     temporary = f"{path}{_PART}"
     _make_directory(os.path.dirname(path))
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(content + STAMP)
+        file.write(content + FILE_STAMP)
     os.rename(temporary, path)
 
 
@@ -111,7 +108,7 @@ def _make_directory(directory: str) -> None:
 
 def _is_stamped(path: str) -> bool:
     with suppress(FileNotFoundError, IsADirectoryError):
-        return _content(path).endswith(STAMP)
+        return _content(path).endswith(FILE_STAMP)
     return False
 
 

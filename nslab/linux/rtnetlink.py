@@ -213,7 +213,10 @@ def replace_route(route: Route, ifindex: Callable[[str], int]) -> bytes:
     direct = kind == RTN_UNICAST and not route.via and not route.nexthops
     return message(
         RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE,
-        _route(route.destination, RT_SCOPE_LINK if direct else RT_SCOPE_UNIVERSE, kind, onlink, body),
+        _route(
+            route.destination, RT_SCOPE_LINK if direct else RT_SCOPE_UNIVERSE, kind,
+            0 if route.nexthops else onlink, body,
+        ),
     )
 
 

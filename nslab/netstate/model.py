@@ -112,6 +112,11 @@ class NetState:
     files: dict[str, str] = field(default_factory=dict)
 
 
+FILE_STAMP = "# nslab\n"
+"""The last line of every file that nslab keeps on the host: what lacks it is somebody else's, and never touched. /etc
+outlives a reboot, so that neither a netns nor the lab's state may be left to tell."""
+
+
 @lru_cache(maxsize=4096)
 def neighbours_digest(neighbours: frozenset[Neighbour]) -> str:
     """A short text that tells one set of neighbours from another; empty for none."""

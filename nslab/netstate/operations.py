@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nslab.netstate.model import Address, Link, Neighbour, Route, stamp
+from nslab.netstate.model import FILE_STAMP, Address, Link, Neighbour, Route, stamp
 from nslab.nft.transaction import Transaction
 
 
@@ -196,7 +196,7 @@ class WriteFile:
     content: str
 
     def describe(self) -> str:
-        return f"install -D -m 644 /dev/stdin {self.path} <<'EOF'\n{self.content}EOF"
+        return f"install -D -m 644 /dev/stdin {self.path} <<'EOF'\n{self.content}{FILE_STAMP}EOF"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
 
 from nslab.servers.answers import endpoint
@@ -277,23 +276,3 @@ def _echo_request(kind: int, rest: bytes) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return struct.pack("!BBH", kind, 0, ~total & 0xFFFF) + rest
-
-
-def exchange_for(protocol: str) -> Callable[[Flow, FlowResult], Exchange]:
-    """The kind of exchange that a flow's protocol asks for. Raises ValueError for an unknown one."""
-    match protocol:
-        case "tcp":
-            return TcpExchange
-        case "udp":
-            return UdpExchange
-        case "icmp":
-            return IcmpExchange
-        case "http" | "https":
-            from nslab.servers.http_exchange import HttpExchange
-
-            return HttpExchange
-        case "dns":
-            from nslab.servers.dns_exchange import DnsExchange
-
-            return DnsExchange
-    raise ValueError(f"unknown protocol {protocol!r}: tcp, udp, icmp, http, https or dns")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from nslab.servers.answers import TEXT_TYPE, Reply, Request, Speaker, reply
+from nslab.servers.conversation import Conversation
 
 HEAD_LIMIT = 32 * 1024
 """Bytes of an unfinished request line and headers; more get a 431."""
@@ -16,23 +17,6 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _BODILESS = frozenset((204, 304))
-
-
-class Conversation(Protocol):
-    """The server's side of a connection, without its socket.
-
-    `receive` takes the peer's bytes, returns what to send and never raises for bad input. Once `over`, the
-    connection is to be closed behind what was returned. `busy` is true while the peer owes the rest of a request.
-    The connection may be closed after `patience` seconds of silence. `successor` is set where the peer turned to
-    another protocol: it has been told all bytes so far, and takes over.
-    """
-
-    over: bool
-    busy: bool
-    patience: ClassVar[float]
-    successor: Conversation | None
-
-    def receive(self, data: bytes) -> bytes: ...
 
 
 class Http1:

@@ -11,7 +11,7 @@ from h2.exceptions import ProtocolError
 
 from nslab.servers import grpc_health
 from nslab.servers.answers import Request, Speaker, reply
-from nslab.servers.http1 import Conversation
+from nslab.servers.conversation import Conversation
 
 Fields = list[tuple[str, str]]
 

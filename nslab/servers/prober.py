@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from nslab.servers.exchange_loop import ExchangeLoop
-from nslab.servers.exchanges import Exchange, exchange_for
+from nslab.servers.exchanges import Exchange, IcmpExchange, TcpExchange, UdpExchange
 from nslab.servers.flows import Flow, FlowResult
 
 WINDOW = 512
@@ -116,3 +116,23 @@ class Round:
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total)
+
+
+def exchange_for(protocol: str) -> Callable[[Flow, FlowResult], Exchange]:
+    """The kind of exchange that a flow's protocol asks for. Raises ValueError for an unknown one."""
+    match protocol:
+        case "tcp":
+            return TcpExchange
+        case "udp":
+            return UdpExchange
+        case "icmp":
+            return IcmpExchange
+        case "http" | "https":
+            from nslab.servers.http_exchange import HttpExchange
+
+            return HttpExchange
+        case "dns":
+            from nslab.servers.dns_exchange import DnsExchange
+
+            return DnsExchange
+    raise ValueError(f"unknown protocol {protocol!r}: tcp, udp, icmp, http, https or dns")

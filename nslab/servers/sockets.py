@@ -12,7 +12,8 @@ from typing import Protocol
 
 from nslab.linux.netns import entered
 from nslab.servers.answers import Speaker, endpoint
-from nslab.servers.http1 import Conversation, Http1
+from nslab.servers.conversation import Conversation
+from nslab.servers.http1 import Http1
 from nslab.servers.listeners import Identity, Listener
 
 BACKLOG = 1024

@@ -10,7 +10,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from nslab.servers import answers
-from nslab.servers.http1 import Conversation
+from nslab.servers.conversation import Conversation
 
 
 class WebSocketEcho:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nslab.cluster.model import Cluster, Leases
 from nslab.errors import KernelError, OwnershipError
 from nslab.linux.fake import FakeKernel, FakeNetns, Killed
 from nslab.netstate.model import Link, NetState
+from nslab.netstate.operations import AddNeighbours
 from nslab.nft.objects import Table
 from tests.lab.topologies import PAIR, deployment, pod, service, topology
 
@@ -97,3 +99,19 @@ def test_what_is_foreign_is_refused_before_anything_is_done(
         Network(kernel, LAB).converge(clusters[2])
     assert kernel.observe(LAB, [], []) == before
     assert isinstance(before, NetState)
+
+
+def test_a_new_pod_is_told_to_its_neighbours_and_they_are_not_told_anew() -> None:
+    kernel = FakeKernel()
+    network = Network(kernel, LAB)
+    one, two = (
+        allocate(decode(["-"], stdin=StringIO(topology(*map(pod, names), nodes=1))), Leases())
+        for names in ("ab", "abc")
+    )
+    network.converge(one)
+    told = [operation for operation in network.plan(two)[1] if isinstance(operation, AddNeighbours)]
+    by_netns = {operation.netns.rpartition(".")[2]: len(operation.neighbours) for operation in told}
+    assert by_netns == {"a": 1, "b": 1, "node-1": 1, "c": 4}
+    assert all(
+        operation.digest for operation in Network(kernel, LAB).plan(two)[1] if isinstance(operation, AddNeighbours)
+    )

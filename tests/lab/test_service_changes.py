@@ -135,7 +135,7 @@ def test_a_replaced_pod_has_a_new_address_and_its_service_the_old_one(lab: Runni
     assert after.pod["web-a"] != before.pod["web-a"]
     assert after.pod["web-b"] == before.pod["web-b"]
     assert (after.cluster_ip, after.node_port) == (before.cluster_ip, before.node_port)
-    answer = lab.probe("pod/caller", "svc/web:http", count=24, timeout=5)
+    answer = lab.probe("pod/caller", "svc/web:http", count=40, timeout=5)
     assert set(answer["responders"]) == {"default/web-a", "default/web-b"}
     lab.up(topology(SPEC, changed, WEB_B, CALLER, STICKY))
     lab.up(topology(SPEC, changed, WEB_B, CALLER, STICKY, service("late", WEB, "80>8080"), SERVICE))
@@ -155,7 +155,7 @@ def test_a_pod_that_fails_its_readiness_probe_leaves_on_all_nodes(tmp_path: Path
     sources = ("pod/caller", "node/node-a", "node/node-b")
     with standing(tmp_path, "gated", topology(SPEC, WEB_A, gated, *COMMON)) as lab:
         def answering() -> list[set[str]]:
-            flows = ({"from": source, "to": "svc/web:http", "count": 24, "timeout": 5} for source in sources)
+            flows = ({"from": source, "to": "svc/web:http", "count": 40, "timeout": 5} for source in sources)
             return [set(each["responders"]) for each in lab.probes(*flows)]
 
         both = {"default/web-a", "default/web-b"}
@@ -184,7 +184,7 @@ def test_terminating_endpoints_serve_while_none_is_ready(lab: RunningLab) -> Non
 
     def answering(*listed: Json) -> set[str]:
         lab.up(topology(SPEC, WEB_A, WEB_B, *COMMON, bare, endpoint_slice("bare", *listed, ports=ports)))
-        return set(lab.probe("pod/caller", "svc/bare:http", count=24, timeout=5)["responders"])
+        return set(lab.probe("pod/caller", "svc/bare:http", count=40, timeout=5)["responders"])
 
     assert answering(*members) == {"default/web-a"}
     assert answering(members[1]) == {"default/web-b"}
