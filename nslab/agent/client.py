@@ -222,9 +222,10 @@ def up(
 
 def plan(manifest: Manifest) -> str:
     """The operations that `up` would do now, as command lines. Nothing is built. Raises as `up` does."""
-    from nslab.agent.kubelet import register, wishes
+    from nslab.agent.kubelet import wishes
     from nslab.agent.network import Network
-    from nslab.agent.objects import Draft, Objects, is_ready, key_of, read_journal
+    from nslab.agent.objects import Draft, read_journal
+    from nslab.agent.rehearsal import rehearse
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
     from nslab.linux.real import RealKernel
@@ -234,15 +235,10 @@ def plan(manifest: Manifest) -> str:
     former = store.load(lab) if lab in store.labs() else None
     leases = former.leases if former else Leases()
     allotted = allocate(manifest, leases)
-    objects = Objects(lab, draft)
-    ready = {key_of(body): is_ready(body) for body in objects.store.list("Pod")}
-    present = {body["metadata"]["uid"] for body in objects.store.list("Pod")}
-    objects.apply(wishes(manifest, allotted), former.manifest.objects if former else ())
-    register(objects.store, allotted)
-    objects.start(manifest.lab.cluster.max_pods_per_node)
-    objects.controllers.run()
-    known = {key: state for key, state in ready.items() if objects.uid("Pod", key) in present}
-    _, batch = Network(RealKernel(), lab).plan(objects.cluster(manifest.lab, leases, known))
+    applied = replace(manifest, objects=wishes(manifest, allotted))
+    last = former.manifest.objects if former else ()
+    cluster = rehearse(lab, draft, applied, last, allotted, leases)
+    _, batch = Network(RealKernel(), lab).plan(cluster)
     return batch.describe()
 
 

@@ -17,6 +17,7 @@ from nslab.agent.kubelet import Kubelet, register, wishes
 from nslab.agent.network import Network
 from nslab.agent.objects import Objects
 from nslab.agent.readiness import Readiness
+from nslab.agent.rehearsal import copied, rehearse
 from nslab.agent.report import summary
 from nslab.agent.responder import Responder
 from nslab.agent.store import Paths, State
@@ -127,8 +128,10 @@ class Lab:
         self._report()
 
     def _next_up(self, former: State, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
+        assert self.objects is not None
         if applied != former.manifest:  # what is not ours is refused before anything is written
-            self.network.plan(allotted)
+            draft = copied(self.objects.store)
+            self.network.plan(rehearse(self.name, draft, applied, former.manifest.objects, allotted, former.leases))
         last = former.manifest.objects
         wanted = {item.reference for item in applied.objects}
         going = tuple(item for item in last if item.reference not in wanted)
@@ -146,6 +149,7 @@ class Lab:
         register(self.objects.store, allotted)
         if not last:
             self.objects.start(allotted.lab.cluster.max_pods_per_node)
+            self.objects.presume()
         self.controllers_due = time.monotonic() + self.objects.controllers.run()
 
     # --- The walk
