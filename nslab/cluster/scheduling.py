@@ -37,6 +37,10 @@ def place(
     board = Board(wanted, nodes, dict.fromkeys(nodes, max_pods))
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
+        if pod.template.uid and pod.node in nodes:  # it was bound, by a scheduler or by its user: that stands
+            placed[index] = pod.node
+            board.put(pod, pod.node)
+            continue
         lease = leases.get(f"{pod.key}#{pod.digest}", "")
         if not pod.node and lease in nodes and board.keeps(pod, nodes[lease]):
             placed[index] = lease
