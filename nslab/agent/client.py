@@ -345,8 +345,8 @@ def snapshot(lab: str) -> Snapshot:
     )
 
     state = store.load(lab)
+    status = _agent_status(lab) or {}  # first: it has a new lab's objects in the journal before it answers
     bodies = stored(read_journal(Paths(lab).journal))
-    status = _agent_status(lab) or {}
     ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
     found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))
     cluster, _ = possible(found, state.leases, ready)

@@ -37,12 +37,20 @@ SHARE = 0.02
 """Seconds that controllers work at least before the network follows; as long as the network took, if that is more."""
 
 
+PASSING = 8
+"""Attempts, over about a second, after which a controller's failure counts as lasting."""
+
 RETRY = 1.0
 """Seconds until a change that the kernel refused is tried again."""
 
 
 class Lab:
-    """The lab of that name. `state` is None until its first `up`. `operations` counts what was done to the kernel."""
+    """The lab of that name. `state` is None until its first `up`. `operations` counts what was done to the kernel.
+
+    The network of a new lab is built straight from its manifest, since nothing is there that controllers would have
+    to respect; it stands, and `up` answers, while it is still `unborn`: without stored objects. `give_birth` stores
+    them and lets the controllers make theirs, which are the very Pods that stand already.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,6 +63,7 @@ class Lab:
         self.cluster: Cluster | None = None
         self.objects: Objects | None = None
         self.kubelet: Kubelet | None = None
+        self.unborn = False
         self.operations = 0
         self.took = 0.0
         self.controllers_due = 0.0
@@ -107,25 +116,31 @@ class Lab:
             self._next_up(former, applied, allotted, progress)
 
     def _first_up(self, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
+        plan = self.network.plan(allotted)  # what is not ours is refused before there is a lab
         self.paths.journal.unlink(missing_ok=True)  # of an agent that was killed before there was a lab
-        self._open(applied)
-        assert self.objects is not None
-        assert self.kubelet is not None
-        try:
-            self._apply(applied, (), allotted)
-            cluster = self.objects.cluster(applied.lab, Leases(), {})
-            plan = self.network.plan(cluster)  # what is not ours is refused before there is a lab
-        except errors.NslabError:
-            self._discard()
-            raise
         now = time.time()
-        self._save(State(applied, cluster.leases, now, now, allotted.warnings), cluster)
-        self.cluster = cluster  # whatever happens now: from here on ticks lead there
+        self._save(State(applied, allotted.leases, now, now, allotted.warnings), allotted)
+        self.unborn = True
+        self.cluster = allotted  # whatever happens now: from here on ticks lead there
         self.responder.start()
         self.operations += len(self.network.apply(*plan, progress))
-        self.objects.changed = False
-        self._run(cluster)
-        self._report()
+        self._listen(allotted)
+
+    def give_birth(self) -> None:
+        """Store the objects of a lab whose network stands, and have the controllers make of them what stands."""
+        assert self.state is not None
+        assert self.cluster is not None
+        allotted, self.unborn = self.cluster, False
+        self._open(self.state.manifest)
+        assert self.objects is not None
+        assert self.kubelet is not None
+        self.objects.promised.update(
+            {(pod.namespace, pod.name): pod.uid for pod in allotted.pods.values()}
+        )
+        self._apply(self.state.manifest, (), allotted)
+        self.objects.promised.clear()
+        self.kubelet.started.update(pod.uid for pod in allotted.pods.values())
+        self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs
 
     def _next_up(self, former: State, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
         assert self.objects is not None
@@ -184,13 +199,16 @@ class Lab:
         """Make listeners, processes and probes those of `cluster`, whose network stands. New Pods are ready, and get
         into their Services, once they listen."""
         assert self.kubelet is not None
+        self._listen(cluster)
+        self.readiness.changed = True
+        self.kubelet.started.update(pod.uid for pod in cluster.pods.values())
+        self.follow_readiness(dict.fromkeys(cluster.pods, True) | self.readiness.ready)
+
+    def _listen(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.responder.set(containers.listeners(cluster))
         self.containers.set(cluster)
         self.readiness.set(cluster)
-        self.readiness.changed = True
-        self.kubelet.started.update(pod.uid for pod in cluster.pods.values())
-        self.follow_readiness(dict.fromkeys(cluster.pods, True) | self.readiness.ready)
 
     def follow_readiness(self, ready: dict[str, bool]) -> None:
         """The fast way of a change of readiness alone. Raises KernelError."""
@@ -265,14 +283,22 @@ class Lab:
         """Whether nothing is under way: no controller works, no Pod comes or goes."""
         return (
             self.objects is not None and self.kubelet is not None and not self.objects.changed
-            and not self.kubelet.ending and not self.objects.controllers.failures
-            and self.controllers_due > time.monotonic() and not self.not_ready()
+            and not self.kubelet.ending and not self._trying and self.controllers_due > time.monotonic()
+            and not self.not_ready()
         )
+
+    @property
+    def _trying(self) -> bool:
+        """Whether a controller tries something again that may just have come too early."""
+        assert self.objects is not None
+        return any(failure.attempts <= PASSING for failure in self.objects.controllers.failures.values())
 
     def not_ready(self) -> list[str]:
         """The Pods, by key, that are not ready and not about to go; those without a node among them."""
-        if self.objects is None or self.cluster is None:
+        if self.cluster is None:
             return []
+        if self.objects is None:
+            return [key for key, pod in self.cluster.pods.items() if not pod.ready]
         missing = []
         for body in self.objects.store.list("Pod"):
             metadata = body["metadata"]

@@ -53,9 +53,30 @@ class Draft:
     def compact(self, objects: Iterable[bytes], revision: int) -> None: ...
 
 
+class _Keeping(Store):
+    """A store whose Pods get the uids that were promised for them, by namespace and name."""
+
+    def __init__(
+        self, promised: dict[tuple[str, str], str], journal: Journal | Draft, *, new_uid: Callable[[], str]
+    ) -> None:
+        super().__init__(journal, new_uid=lambda: self._next or new_uid())
+        self._promised = promised
+        self._next = ""
+
+    def create(self, kind: str, body: Body) -> Body:
+        metadata = body.get("metadata") or {}
+        if kind == "Pod" and self._promised:
+            self._next = self._promised.pop((metadata.get("namespace", ""), metadata.get("name", "")), "")
+        try:
+            return super().create(kind, body)
+        finally:
+            self._next = ""
+
+
 @dataclass(slots=True)
 class Objects:
-    """All objects of a lab. `changed` says that the network may have to follow; `on_change` is called after each
+    """All objects of a lab. `promised` are the uids of Pods that stand already, and will be made by controllers.
+    `changed` says that the network may have to follow; `on_change` is called after each
     change of any object."""
 
     lab: str
@@ -66,11 +87,12 @@ class Objects:
     controllers: ControlPlane = field(init=False)
     places: Mapping[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    promised: dict[tuple[str, str], str] = field(default_factory=dict)
     _quiet: bool = False
     _uids: int = 0
 
     def __post_init__(self) -> None:
-        self.store = Store(self.journal, new_uid=self._new_uid)
+        self.store = _Keeping(self.promised, self.journal, new_uid=self._new_uid)
         self.store.subscribe(self._note)
 
     def start(self, max_pods: int) -> None:
