@@ -20,7 +20,7 @@ from typing import Any
 
 from nslab import __version__, errors
 from nslab.agent import messages, store
-from nslab.agent.lab import Lab
+from nslab.agent.lab import RETRY, Lab
 from nslab.agent.report import changes
 from nslab.agent.serving import Serving
 from nslab.cluster.model import Cluster
@@ -110,6 +110,11 @@ class Agent:
             self.starting = self.loop.create_task(self.serving.start())
             self.starting.add_done_callback(lambda _: self.wake())
 
+    def _deliver(self) -> None:
+        """A new lab's network stands: its objects come into being, and its API."""
+        self.lab.give_birth()
+        self._watch()
+
     def wake(self) -> None:
         """Tick as soon as what is at work now is done."""
         self._schedule(0.0)
@@ -162,6 +167,8 @@ class Agent:
             operation = self.operations.get(request["op"])
             if operation is None:
                 raise errors.NslabError(f"an agent does not know how to {request['op']}")
+            if self.lab.unborn:
+                self._deliver()
             answer = operation(request, connection)
         except errors.NslabError as error:
             answer = {"error": messages.encode_error(error)}
@@ -258,11 +265,18 @@ class Agent:
     def _tick(self) -> None:
         """What time brings, and when it will be due again."""
         self.timer = None
-        due = [self.lab.tick()]
+        try:
+            due = [self.lab.tick()]
+        except Exception:  # a defect, or a process that went away in the middle: the agent lives on
+            log.exception("a tick failed")
+            due = [RETRY]
         idle = self.lab.state is None and not self.callers
         if idle and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
             self._end()
         self._release_waiters()
+        if self.lab.unborn:
+            self._deliver()
+            due.append(0.0)
         now = time.monotonic()
         for caller in [caller for caller in self.callers if now >= caller.deadline]:
             self._forget(caller)
@@ -272,9 +286,13 @@ class Agent:
         self._schedule(max(0.0, min(due)))
 
     def _release_waiters(self) -> None:
-        if not self.waiters or self.starting is None or not self.starting.done():
+        if not self.waiters:
             return
-        settled, now = self.lab.settled, time.monotonic()
+        if self.lab.unborn:
+            settled = not self.lab.not_ready()
+        else:
+            settled = self.starting is not None and self.starting.done() and self.lab.settled
+        now = time.monotonic()
         for waiter in [waiter for waiter in self.waiters if settled or now >= waiter.deadline]:
             self.waiters.remove(waiter)
             assert self.lab.cluster is not None

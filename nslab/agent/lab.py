@@ -83,22 +83,21 @@ class Lab:
         self._open(state.manifest)
         assert self.objects is not None
         assert self.kubelet is not None
+        self.state = state
+        if self.objects.store.revision == 0:  # the former agent was killed before it had stored anything
+            self.cluster = allocate(state.manifest, state.leases, self.readiness.ready)
+            self.give_birth()
+            return
         self.cluster = self.objects.cluster(
             state.manifest.lab, state.leases, self.kubelet.ready(self.readiness.ready)
         )
         register(self.objects.store, self.cluster)
         self.objects.start(state.manifest.lab.cluster.max_pods_per_node)
-        self.state = state
 
     def _open(self, manifest: Manifest) -> None:
         self.objects = Objects(self.name, Journal(self.paths.journal))
         self.objects.remember(manifest.objects)
         self.kubelet = Kubelet(self.objects, self.containers)
-
-    def _discard(self) -> None:
-        """Forget a lab whose first `up` was refused."""
-        self.objects = self.kubelet = None
-        self.paths.journal.unlink(missing_ok=True)
 
     # --- `up`
 
@@ -134,9 +133,7 @@ class Lab:
         self._open(self.state.manifest)
         assert self.objects is not None
         assert self.kubelet is not None
-        self.objects.promised.update(
-            {(pod.namespace, pod.name): pod.uid for pod in allotted.pods.values()}
-        )
+        self.objects.promised.update({(pod.namespace, pod.name): pod for pod in allotted.pods.values()})
         self._apply(self.state.manifest, (), allotted)
         self.objects.promised.clear()
         self.kubelet.started.update(pod.uid for pod in allotted.pods.values())

@@ -16,7 +16,7 @@ from nslab.api.objects import Body, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
 from nslab.apiserver.store import Store
 from nslab.cluster.allocate import allocate
-from nslab.cluster.model import Cluster, Leases
+from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.controllers.control_plane import ControlPlane
@@ -54,28 +54,30 @@ class Draft:
 
 
 class _Keeping(Store):
-    """A store whose Pods get the uids that were promised for them, by namespace and name."""
+    """A store in which promised Pods, by namespace and name, come into being with the uid and on the node they
+    have."""
 
-    def __init__(
-        self, promised: dict[tuple[str, str], str], journal: Journal | Draft, *, new_uid: Callable[[], str]
-    ) -> None:
+    def __init__(self, promised: dict[tuple[str, str], Pod], journal: Any, *, new_uid: Callable[[], str]) -> None:
         super().__init__(journal, new_uid=lambda: self._next or new_uid())
         self._promised = promised
         self._next = ""
 
     def create(self, kind: str, body: Body) -> Body:
         metadata = body.get("metadata") or {}
-        if kind == "Pod" and self._promised:
-            self._next = self._promised.pop((metadata.get("namespace", ""), metadata.get("name", "")), "")
-        try:
+        key = metadata.get("namespace", ""), metadata.get("name", "")
+        pod = self._promised.pop(key, None) if kind == "Pod" else None
+        if pod is None:
             return super().create(kind, body)
+        self._next = pod.uid
+        try:
+            return super().create(kind, {**body, "spec": {**body["spec"], "nodeName": pod.node}})
         finally:
             self._next = ""
 
 
 @dataclass(slots=True)
 class Objects:
-    """All objects of a lab. `promised` are the uids of Pods that stand already, and will be made by controllers.
+    """All objects of a lab. `promised` are Pods that stand already, before controllers make their objects.
     `changed` says that the network may have to follow; `on_change` is called after each
     change of any object."""
 
@@ -87,7 +89,7 @@ class Objects:
     controllers: ControlPlane = field(init=False)
     places: Mapping[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    promised: dict[tuple[str, str], str] = field(default_factory=dict)
+    promised: dict[tuple[str, str], Pod] = field(default_factory=dict)
     _quiet: bool = False
     _uids: int = 0
 
