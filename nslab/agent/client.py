@@ -185,13 +185,13 @@ def _busy(lab: str) -> BusyError:
     )
 
 
-def _agent_status(lab: str) -> messages.Json | None:
-    """What the lab's agent says of itself; None where none lives."""
+def _agent_status(lab: str, *, whole: bool = False) -> messages.Json | None:
+    """What the lab's agent says of itself; None where none lives. `whole`: once its objects are stored."""
     connection = _connect(lab)
     if connection is None:
         return None
     try:
-        return _ask(lab, connection, {"op": "status"})
+        return _ask(lab, connection, {"op": "status", "whole": whole})
     except _AgentEndedError:
         return None
 
@@ -231,13 +231,13 @@ def plan(manifest: Manifest) -> str:
     from nslab.linux.real import RealKernel
 
     lab = manifest.lab.name
-    draft = Draft(tuple(read_journal(Paths(lab).journal))) if lab in store.labs() else Draft()
     former = store.load(lab) if lab in store.labs() else None
     leases = former.leases if former else Leases()
-    allotted = allocate(manifest, leases)
-    applied = replace(manifest, objects=wishes(manifest, allotted))
-    last = former.manifest.objects if former else ()
-    cluster = rehearse(lab, draft, applied, last, allotted, leases)
+    cluster = allocate(manifest, leases)
+    if former:
+        applied = replace(manifest, objects=wishes(manifest, cluster))
+        draft = Draft(tuple(read_journal(Paths(lab).journal)))
+        cluster = rehearse(lab, draft, applied, former.manifest.objects, cluster, leases)
     _, batch = Network(RealKernel(), lab).plan(cluster)
     return batch.describe()
 
@@ -345,7 +345,7 @@ def snapshot(lab: str) -> Snapshot:
     )
 
     state = store.load(lab)
-    status = _agent_status(lab) or {}  # first: it has a new lab's objects in the journal before it answers
+    status = _agent_status(lab, whole=True) or {}  # first: a new lab's objects are in the journal once it answers
     bodies = stored(read_journal(Paths(lab).journal))
     ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
     found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))

@@ -34,6 +34,8 @@ SEND_TIMEOUT = 5.0
 """Seconds that a client may keep everybody waiting by not reading its answer."""
 RESUME_DELAY = 0.5
 """Seconds that a new agent leaves things as it found them: it mostly was started by an `up`, which looks itself."""
+QUIET = 0.5
+"""Seconds without a request after which a new lab's objects are stored; whoever asks for them has it done at once."""
 IDLE_TIMEOUT = 2.0
 """Seconds after which an agent without a lab ends: its `up` was killed, or its objects could not be placed."""
 
@@ -72,7 +74,7 @@ class Agent:
         self.tasks: set[asyncio.Task[None]] = set()
         self.waiters: list[Waiter] = []
         self.stopping = False
-        self.idle_since = time.monotonic()
+        self.idle_since = self.heard = time.monotonic()
         self.timer: asyncio.TimerHandle | None = None
         self.serving: Serving | None = None
         self.starting: asyncio.Task[None] | None = None
@@ -167,7 +169,8 @@ class Agent:
             operation = self.operations.get(request["op"])
             if operation is None:
                 raise errors.NslabError(f"an agent does not know how to {request['op']}")
-            if self.lab.unborn:
+            self.heard = time.monotonic()
+            if self.lab.unborn and (request.get("whole") or request["op"] not in ("up", "status", "stop")):
                 self._deliver()
             answer = operation(request, connection)
         except errors.NslabError as error:
@@ -274,10 +277,12 @@ class Agent:
         if idle and time.monotonic() > self.idle_since + IDLE_TIMEOUT:
             self._end()
         self._release_waiters()
-        if self.lab.unborn:
+        now = time.monotonic()
+        if self.lab.unborn and now >= self.heard + QUIET:
             self._deliver()
             due.append(0.0)
-        now = time.monotonic()
+        elif self.lab.unborn:
+            due.append(self.heard + QUIET - now)
         for caller in [caller for caller in self.callers if now >= caller.deadline]:
             self._forget(caller)
             caller.connection.close()
@@ -295,6 +300,7 @@ class Agent:
         now = time.monotonic()
         for waiter in [waiter for waiter in self.waiters if settled or now >= waiter.deadline]:
             self.waiters.remove(waiter)
+            self.heard = now
             assert self.lab.cluster is not None
             assert self.lab.state is not None
             result = {

@@ -111,18 +111,26 @@ class Lab:
         applied = replace(manifest, objects=wishes(manifest, allotted))
         if former is None:
             self._first_up(applied, allotted, progress)
+        elif self.unborn and applied == former.manifest:
+            self._build(with_readiness(allotted, self.readiness.ready), progress)
         else:
+            if self.unborn:
+                self.give_birth()
             self._next_up(former, applied, allotted, progress)
 
     def _first_up(self, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
-        plan = self.network.plan(allotted)  # what is not ours is refused before there is a lab
+        self.network.plan(allotted)  # what is not ours is refused before there is a lab
         self.paths.journal.unlink(missing_ok=True)  # of an agent that was killed before there was a lab
         now = time.time()
         self._save(State(applied, allotted.leases, now, now, allotted.warnings), allotted)
         self.unborn = True
+        self._build(allotted, progress)
+
+    def _build(self, allotted: Cluster, progress: Progress | None) -> None:
+        """Build the network of an unborn lab, or mend it."""
         self.cluster = allotted  # whatever happens now: from here on ticks lead there
         self.responder.start()
-        self.operations += len(self.network.apply(*plan, progress))
+        self.operations += len(self.network.converge(allotted, progress))
         self._listen(allotted)
 
     def give_birth(self) -> None:

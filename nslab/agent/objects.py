@@ -19,6 +19,7 @@ from nslab.cluster.allocate import allocate
 from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
+from nslab.cluster.workloads import controller
 from nslab.controllers.control_plane import ControlPlane
 from nslab.controllers.interface import Settings
 from nslab.errors import CapacityError
@@ -209,11 +210,16 @@ def manifest(
             if not _is_derived(kind, body, names, selecting):
                 reference = (kind, *_key(body))
                 number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
-                metadata = body["metadata"]
-                order = (number, metadata.get("creationTimestamp", ""), reference)
+                order = (_position(body, number, known), body["metadata"].get("creationTimestamp", ""), reference)
                 found.append((order, Object(body["apiVersion"], *reference, body, where or " ".join(reference))))
     found.sort(key=lambda pair: pair[0])
     return Manifest(replace(lab, nodes=nodes), tuple(item for _, item in found))
+
+
+def _position(body: Body, number: int, known: Places) -> int:
+    """Where an object stands among the applied ones: a workload's Pods stand where it does."""
+    kind, name = controller(body["metadata"])
+    return known.get((kind, body["metadata"].get("namespace", ""), name), (number,))[0] if kind else number
 
 
 def possible(

@@ -31,9 +31,6 @@ def rehearse(
     objects.apply(applied.objects, last)
     register(objects.store, allotted)
     objects.start(applied.lab.cluster.max_pods_per_node)
-    if draft.lines:
-        objects.controllers.run()
-    else:
-        objects.presume()
+    objects.controllers.run()
     ready = {key: state for key, (uid, state) in known.items() if objects.uid("Pod", key) == uid}
     return objects.cluster(applied.lab, leases, ready)
