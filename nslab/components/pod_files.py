@@ -1,7 +1,8 @@
-"""The hosts file of every Pod, node and client: /etc/netns/NETNS/hosts, which `ip netns exec` shows as /etc/hosts.
+"""The files of every Pod, node and client below /etc: /etc/netns/NETNS/hosts and resolv.conf, which `ip netns exec`
+shows as /etc/hosts and /etc/resolv.conf.
 
-A Pod's is the one that kubelet writes (pkg/kubelet/kubelet_pods.go, managedHostsFileContent). A node's, which its
-hostNetwork Pods share, and a client's name themselves and all nodes.
+A Pod's hosts file is the one that kubelet writes (pkg/kubelet/kubelet_pods.go, managedHostsFileContent). A node's,
+which its hostNetwork Pods share, and a client's name themselves and all nodes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Pod
 from nslab.components.part import client_identity, node_identity
 from nslab.netstate.model import NetState
+
+NO_NAME_SERVER = """\
+# There is no cluster DNS yet. Without a name server here look-ups fail at once; the host's cannot be reached.
+"""
+"""The resolver asks 127.0.0.1 where no name server is given (resolv.conf(5)), and is refused."""
 
 LOCAL_NAMES = """\
 127.0.0.1\tlocalhost
@@ -24,15 +30,19 @@ fe00::2\tip6-allrouters
 
 
 def desired(cluster: Cluster) -> NetState:
-    """The hosts files."""
+    """All files."""
     nodes = [f"{node.ip}\t{node.name}" for node in cluster.nodes.values()]
-    files = {_path(node_identity(cluster, node)[0]): _machine_hosts(nodes) for node in cluster.nodes.values()}
+    hosts = {node_identity(cluster, node)[0]: _machine_hosts(nodes) for node in cluster.nodes.values()}
     for client in cluster.clients.values():
         name = client_identity(cluster, client)[0]
-        files[_path(name)] = _machine_hosts([f"{client.ip}\t{client.name}", *nodes])
+        hosts[name] = _machine_hosts([f"{client.ip}\t{client.name}", *nodes])
     for pod in cluster.pods.values():
         if not pod.host_network:
-            files[_path(naming.pod_netns(cluster.lab.name, pod))] = pod_hosts(pod, cluster.lab.cluster.domain)
+            hosts[naming.pod_netns(cluster.lab.name, pod)] = pod_hosts(pod, cluster.lab.cluster.domain)
+    files: dict[str, str] = {}
+    for name, text in hosts.items():
+        files[f"/etc/netns/{name}/hosts"] = text
+        files[f"/etc/netns/{name}/resolv.conf"] = NO_NAME_SERVER
     return NetState(cluster.lab.name, files=files)
 
 
@@ -53,7 +63,3 @@ def pod_hosts(pod: Pod, domain: str) -> str:
 
 def _machine_hosts(lines: list[str]) -> str:
     return LOCAL_NAMES + "".join(f"{line}\n" for line in lines)
-
-
-def _path(netns: str) -> str:
-    return f"/etc/netns/{netns}/hosts"

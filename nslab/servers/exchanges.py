@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from select import EPOLLIN, EPOLLOUT
 
 from nslab.servers.answers import endpoint
@@ -32,7 +33,7 @@ def verdict_of(number: int) -> str:
     return "timeout" if number == errno.ETIMEDOUT else "error"
 
 
-class Exchange:
+class Exchange(ABC):
     """One attempt. `start` is called inside the flow's netns; `ready` whenever the socket is; `expire` at `deadline`.
 
     Each returns a verdict, or PENDING. `events` is what the socket waits for. Times are of the monotonic clock.
@@ -48,7 +49,7 @@ class Exchange:
         self.opened = False
         self.started = 0.0
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027, most kinds have nothing to prepare
         """Make what is slow to make, such as a TLS context, before the clock runs. Raises OSError and ValueError."""
 
     def start(self, now: float) -> str:
@@ -57,12 +58,13 @@ class Exchange:
         self.limit = self.deadline = now + self.flow.timeout
         return self._begin(now)
 
+    @abstractmethod
     def _begin(self, now: float) -> str:
-        raise NotImplementedError
+        """What `start` does once the clock runs."""
 
+    @abstractmethod
     def ready(self, now: float) -> str:
         """Go on with a ready socket. Raises OSError as the kernel does."""
-        raise NotImplementedError
 
     def expire(self, now: float, last_answer: float) -> str:
         """Conclude, or set a later deadline. `last_answer` is when any exchange last heard something."""
@@ -133,8 +135,9 @@ class StreamExchange(Exchange):
 
     __slots__ = ("connected", "unsent")
 
+    @abstractmethod
     def _opening(self) -> bytes:
-        raise NotImplementedError
+        """What is sent first."""
 
     def prepare(self) -> None:
         self.unsent = self._opening()

@@ -266,6 +266,7 @@ def test_nodes_know_each_other_by_name() -> None:
     files = pod_files.desired(_cluster()).files
     assert "10.128.0.3\tnode-2\n" in files["/etc/netns/x.node.node-1/hosts"]
     assert "10.8.0.2\tp0\n" in files["/etc/netns/x.pod.d.p0/hosts"]
+    assert "nameserver" not in files["/etc/netns/x.pod.d.p0/resolv.conf"]
 
 
 # Explanations
