@@ -167,7 +167,7 @@ class Objects:
 
     def cluster(self, lab: LabSpec, leases: Leases, ready: Mapping[str, bool]) -> Cluster:
         """The Cluster of these objects. One that asks for what cannot be had is left out, and the log says so."""
-        bodies = {kind: self.store.list(kind) for kind in NETWORK}
+        bodies = {kind: self.store.by_age(kind) for kind in NETWORK}
         found = manifest(lab, bodies, self.places)
         cluster, refused = possible(found, leases, ready)
         for reference, reason in refused.items():
@@ -210,8 +210,8 @@ def manifest(
             if not _is_derived(kind, body, names, selecting):
                 reference = (kind, *_key(body))
                 number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
-                order = (_position(body, number, known), body["metadata"].get("creationTimestamp", ""), reference)
-                found.append((order, Object(body["apiVersion"], *reference, body, where or " ".join(reference))))
+                item = Object(body["apiVersion"], *reference, body, where or " ".join(reference))
+                found.append((_position(body, number, known), item))
     found.sort(key=lambda pair: pair[0])
     return Manifest(replace(lab, nodes=nodes), tuple(item for _, item in found))
 
@@ -267,7 +267,7 @@ def read_journal(path: Path) -> list[list[Any]]:
 
 
 def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
-    """The objects by kind, sorted by namespace and name, that the lines of a journal lead to."""
+    """The objects by kind, in the order in which they were made, that the lines of a journal lead to."""
     found: dict[str, dict[tuple[str, str], Body]] = {}
     for line in lines:
         for change in line[:-1]:
@@ -276,7 +276,7 @@ def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
             else:
                 kind, *key = change
                 found.get(kind, {}).pop(tuple(key), None)
-    return {kind: [bodies[key] for key in sorted(bodies)] for kind, bodies in found.items()}
+    return {kind: list(bodies.values()) for kind, bodies in found.items()}
 
 
 def is_ready(pod: Body) -> bool:

@@ -87,6 +87,11 @@ class Store:
         shelf = self._shelves.get(kind)
         return shelf.within(namespace) if shelf else []
 
+    def by_age(self, kind: str) -> Bodies:
+        """All objects of a kind, in the order in which they were made."""
+        shelf = self._shelves.get(kind)
+        return [record.body for record in shelf.records.values()] if shelf else []
+
     def watch(self, kind: str, matches: Predicate, *, since: int, bound: int | None = None) -> Watcher:
         """A watcher of a kind's events after revision `since`; end it with `unwatch`. Raises Gone."""
         watcher = Watcher(matches, bound)

@@ -91,7 +91,8 @@ def expand(
             continue
         if item.kind == "Pod":
             template = Template(item, item.body)
-            yield _pod(template, item.name, template.labels, _controller(template), template.spec.get("nodeName", ""))
+            node = template.spec.get("nodeName", "")
+            yield _pod(template, item.name, template.labels, controller(template.metadata), node)
         elif item.kind == "DaemonSet":
             yield from _daemons(Template(item, daemon_template(item.body)), everywhere, admits)
         else:
@@ -120,7 +121,7 @@ def name_suffix(template: Template, which: int | str) -> str:
 
 
 def _replicas(item: Object) -> Iterator[PendingPod]:
-    template = Template(item, item.body["spec"]["template"])
+    template = Template(item, _template(item))
     owner = (item.kind, item.name)
     first = int((item.body["spec"].get("ordinals") or {}).get("start", 0))
     prefix, labels = item.name, template.labels
@@ -138,12 +139,21 @@ def _replicas(item: Object) -> Iterator[PendingPod]:
             yield _pod(template, f"{prefix}-{name_suffix(template, ordinal)}", labels, owner)
 
 
-def _controller(template: Template) -> tuple[str, str]:
+def _template(item: Object) -> Body:
+    """The Pod template; a StatefulSet's Pods have its Service as subdomain."""
+    body: Body = item.body["spec"]["template"]
+    service = item.body["spec"].get("serviceName")
+    if item.kind != "StatefulSet" or not service:
+        return body
+    return {**body, "spec": {**body["spec"], "subdomain": service}}
+
+
+def controller(metadata: Body) -> tuple[str, str]:
     """Kind and name of the workload of a stored Pod: a Deployment's Pods are controlled by its ReplicaSet, whose name
     is its own and the hash."""
-    owners = template.metadata.get("ownerReferences") or ()
+    owners = metadata.get("ownerReferences") or ()
     kind, name = next(((owner["kind"], owner["name"]) for owner in owners if owner.get("controller")), ("", ""))
-    revision = template.labels.get(HASH_LABEL)
+    revision = (metadata.get("labels") or {}).get(HASH_LABEL)
     if kind == "ReplicaSet" and revision and name.endswith(f"-{revision}"):
         return "Deployment", name.removesuffix(f"-{revision}")
     return kind, name
