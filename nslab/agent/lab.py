@@ -146,6 +146,7 @@ class Lab:
         self.objects.promised.clear()
         self.kubelet.started.update(pod.uid for pod in allotted.pods.values())
         self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs
+        self._follow()
 
     def _next_up(self, former: State, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
         assert self.objects is not None

@@ -172,7 +172,7 @@ def test_completion_scripts_and_commands() -> None:
     assert "#compdef nslab" in nslab("completion", "zsh").stdout
     assert "complete --no-files --command nslab" in nslab("completion", "fish").stdout
     offered = nslab(_NSLAB_COMPLETE="bash_complete", COMP_WORDS="nslab de", COMP_CWORD="1")
-    assert offered.stdout == "plain,describe\n"
+    assert offered.stdout.split() == ["plain,describe", "plain,delete"]
 
 
 def test_completion_without_a_lab_offers_nothing_and_stays_quiet() -> None:
