@@ -14,7 +14,7 @@ What happens to the first packet of a connection (conntrack repeats it for the o
                                  node's
             balance              ct mark                   --service-ports-->      goto endpoints-N
             endpoints-N          a random slot of N; ct mark . slot --endpoints--> dnat to address : port
-    input, forward, output
+    input, forward, output: what was not translated
          0  no-endpoints-check   the Service has no endpoint: reject; a Local policy has none here: drop
             cluster-ips-check    a cluster IP, but no port of it: reject; an address that no Service has: drop
     postrouting

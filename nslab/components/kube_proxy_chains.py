@@ -101,7 +101,9 @@ def _base_chains() -> Iterator[Chain]:
         ("filter-forward", "forward", 0, ("no-endpoints-check", "cluster-ips-check")),
         ("filter-output", "output", 0, ("no-endpoints-check", "cluster-ips-check")),
     ):
-        rules = tuple(Rule((NEW, jump(target))) for target in targets)
+        # What was translated to an endpoint has passed all checks; it is spared the look-ups of the others.
+        first = (NEW,) if priority < 0 else (NEW, CtStatus("dnat", negate=True))
+        rules = tuple(Rule((*first, jump(target))) for target in targets)
         yield Chain(name, rules, Hook("filter", hook, priority))
     for name, hook, priority, target in (
         ("nat-prerouting", "prerouting", -100, "services"),
