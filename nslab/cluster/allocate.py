@@ -9,7 +9,7 @@ from nslab.api.objects import Manifest, Object
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
 from nslab.cluster.endpoints import EndpointSource, LabelIndex
 from nslab.cluster.ipv4 import to_text
-from nslab.cluster.model import Cluster, Container, ContainerPort, Leases, Node, Pod, Service
+from nslab.cluster.model import Cluster, Container, ContainerPort, Endpoint, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
 from nslab.cluster.workloads import PendingPod, Template
 
@@ -44,7 +44,7 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
     endpoints = EndpointSource(pods, nodes, selected, objects)
     return Cluster(
         lab, objects, nodes, {pod.key: pod for pod in pods},
-        {services.key(item): services.build(item, grants, endpoints.of) for item in service_objects}, clients,
+        {services.key(item): services.build(item, grants, endpoints) for item in service_objects}, clients,
         Leases(
             {node.name: node.ip for node in nodes.values()},
             {node.name: node.pod_range for node in nodes.values()},
@@ -86,17 +86,17 @@ def with_readiness(cluster: Cluster, ready: Mapping[str, bool]) -> Cluster:
 
 
 def _with_endpoints(service: Service, changed: Mapping[str, bool]) -> Service:
-    ports = []
-    for port in service.ports:
-        endpoints = tuple(
+    def with_conditions(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        return tuple(
             replace(
                 endpoint, serving=changed[endpoint.pod],
                 ready=(changed[endpoint.pod] and not endpoint.terminating) or service.publish_not_ready,
             ) if endpoint.pod in changed else endpoint
-            for endpoint in port.endpoints
+            for endpoint in endpoints
         )
-        ports.append(replace(port, endpoints=endpoints))
-    return replace(service, ports=tuple(ports))
+
+    ports = tuple(replace(port, endpoints=with_conditions(port.endpoints)) for port in service.ports)
+    return replace(service, ports=ports, addresses=with_conditions(service.addresses))
 
 
 def _pods(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from nslab.api.objects import Body, Object
@@ -91,6 +92,23 @@ class EndpointSource:
                 found.append(endpoint)
         return tuple(found)
 
+    def addresses(self, service: Object) -> tuple[Endpoint, ...]:
+        """The endpoints of a headless Service whatever its ports, with their hostnames; none for ExternalName."""
+        spec = service.body["spec"]
+        if spec.get("type") == "ExternalName":
+            return ()
+        key = f"{service.namespace}/{service.name}"
+        if not spec.get("selector"):
+            return self._of_written(key, None)
+        publish = bool(spec.get("publishNotReadyAddresses"))
+        found = []
+        for position in self._selected[key]:
+            pod = self._pods[position]
+            endpoint = self._of_pod(pod, 0, "", publish, False)
+            if endpoint is not None:
+                found.append(replace(endpoint, hostname=hostname(pod, service.name)))
+        return tuple(found)
+
     def _of_pod(
         self, pod: Pod, target: int | str, protocol: str, publish: bool, hints: bool
     ) -> Endpoint | None:
@@ -104,7 +122,7 @@ class EndpointSource:
             (zone,) if hints and zone else (),
         )
 
-    def _of_written(self, service: str, port: Body) -> tuple[Endpoint, ...]:
+    def _of_written(self, service: str, port: Body | None) -> tuple[Endpoint, ...]:
         found: dict[tuple[str, int], Endpoint] = {}
         for item in self._written.get(service, ()):
             read = self._of_slice if item.kind == "EndpointSlice" else self._of_subsets
@@ -112,7 +130,7 @@ class EndpointSource:
                 found.setdefault((endpoint.ip, endpoint.port), endpoint)
         return tuple(found.values())
 
-    def _of_slice(self, body: Body, port: Body) -> Iterable[Endpoint]:
+    def _of_slice(self, body: Body, port: Body | None) -> Iterable[Endpoint]:
         if body.get("addressType", "IPv4") != "IPv4":
             return
         for number in _written_ports(body.get("ports"), port):
@@ -126,10 +144,10 @@ class EndpointSource:
                     yield Endpoint(
                         address, number, item.get("nodeName") or "", self._pods_by_ip.get(address, ""), ready,
                         ready if serving is None else serving, terminating, item.get("zone") or "",
-                        tuple(hint["name"] for hint in hints),
+                        tuple(hint["name"] for hint in hints), item.get("hostname") or "",
                     )
 
-    def _of_subsets(self, body: Body, port: Body) -> Iterable[Endpoint]:
+    def _of_subsets(self, body: Body, port: Body | None) -> Iterable[Endpoint]:
         for subset in body.get("subsets") or ():
             for number in _written_ports(subset.get("ports"), port):
                 for field, ready in (("addresses", True), ("notReadyAddresses", False)):
@@ -138,6 +156,7 @@ class EndpointSource:
                         yield Endpoint(
                             address, number, node, self._pods_by_ip.get(address, ""), ready, ready,
                             zone=self._nodes[node].zone if node in self._nodes else "",
+                            hostname=item.get("hostname") or "",
                         )
 
 
@@ -152,8 +171,21 @@ def port_number(containers: Iterable[Container], target: int | str, protocol: st
     return None
 
 
-def _written_ports(ports: Iterable[Body] | None, wanted: Body) -> Iterable[int]:
-    """The numbers of the ports with the name and protocol of the Service's port: kube-proxy joins them by name."""
+def hostname(pod: Pod, service: str) -> str:
+    """What a Pod is called below a headless Service of its namespace: its hostname, where its subdomain is the
+    Service (as the endpoints controllers have it); a StatefulSet's Pod has its name for a hostname."""
+    spec = pod.body.get("spec") or {}
+    if spec.get("subdomain") != service:
+        return ""
+    return spec.get("hostname") or (pod.name if pod.owner[0] == "StatefulSet" else "")
+
+
+def _written_ports(ports: Iterable[Body] | None, wanted: Body | None) -> Iterable[int]:
+    """The numbers of the ports with the name and protocol of the Service's port: kube-proxy joins them by name. 0 for
+    no port, which all have."""
+    if wanted is None:
+        yield 0
+        return
     for port in ports or ():
         same_name = (port.get("name") or "") == wanted.get("name", "")
         if same_name and (port.get("protocol") or "TCP") == wanted.get("protocol", "TCP") and port.get("port"):

@@ -91,7 +91,8 @@ class Pod:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address and port behind a Service port. `node` and `pod` (a Pod's key) are empty for an address that is
-    no Pod of the lab. The three conditions are those of discovery.k8s.io/v1."""
+    no Pod of the lab. The three conditions are those of discovery.k8s.io/v1. `hostname` is its name below a headless
+    Service's, empty where none was chosen."""
 
     ip: str
     port: int
@@ -102,6 +103,7 @@ class Endpoint:
     terminating: bool = False
     zone: str = ""
     zone_hints: tuple[str, ...] = ()
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class ServicePort:
 @dataclass(frozen=True, slots=True)
 class Service:
     """A Service. `cluster_ip` is "" for headless and ExternalName Services. `affinity_timeout` is in seconds, 0
-    without ClientIP affinity. The traffic policies are "Cluster" or "Local". `load_balancer_ips` are its VIPs."""
+    without ClientIP affinity. The traffic policies are "Cluster" or "Local". `load_balancer_ips` are its VIPs.
+    `addresses` are the endpoints of a headless one, whatever its ports (theirs is 0): it needs none to have names."""
 
     namespace: str
     name: str
@@ -139,6 +142,12 @@ class Service:
     publish_not_ready: bool = False
     external_name: str = ""
     body: Body = field(default_factory=dict)
+    addresses: tuple[Endpoint, ...] = ()
+
+    @property
+    def headless(self) -> bool:
+        """Whether its name means its endpoints."""
+        return not self.cluster_ip and self.type != "ExternalName"
 
     @property
     def key(self) -> str:
@@ -208,7 +217,9 @@ class Cluster:
         """Keys of the Services that have a Pod (by key) behind them through their selector."""
         by_pod: dict[str, dict[str, None]] = {}
         for service in self.services.values():
-            for port in service.ports if service.selector else ():
-                for endpoint in port.endpoints:
+            if not service.selector:
+                continue
+            for endpoints in (*(port.endpoints for port in service.ports), service.addresses):
+                for endpoint in endpoints:
                     by_pod.setdefault(endpoint.pod, {})[service.key] = None
         return {pod: tuple(keys) for pod, keys in by_pod.items()}

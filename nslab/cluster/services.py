@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nslab.api.objects import Body, Object
+from nslab.cluster.endpoints import EndpointSource
 from nslab.cluster.ipam import Request
 from nslab.cluster.ipv4 import to_int, to_text
-from nslab.cluster.model import Endpoint, Service, ServicePort
+from nslab.cluster.model import Service, ServicePort
 
 INTERNAL_ANNOTATIONS = ("networking.gke.io/load-balancer-type", "cloud.google.com/load-balancer-type")
 EXTERNAL_CLASS = "networking.gke.io/l4-regional-external"
@@ -102,10 +103,8 @@ def number_requests(items: Iterable[Object]) -> Iterator[Request]:
             yield Request(port_holder(service, port), None, item.where)
 
 
-def build(
-    item: Object, grants: Grants, endpoints: Callable[[Object, Body], tuple[Endpoint, ...]]
-) -> Service:
-    """The Service of an object; `endpoints` gives those of one of its ports."""
+def build(item: Object, grants: Grants, endpoints: EndpointSource) -> Service:
+    """The Service of an object, with what it was granted and the endpoints that are found for it."""
     spec = item.body["spec"]
     service = key(item)
     kind = spec.get("type", "ClusterIP")
@@ -120,7 +119,7 @@ def build(
         holder = port_holder(service, port)
         ports.append(ServicePort(
             port.get("name", ""), port.get("protocol", "TCP"), port["port"], port.get("targetPort", port["port"]),
-            grants.node_ports.get(holder, 0), grants.numbers[holder], endpoints(item, port),
+            grants.node_ports.get(holder, 0), grants.numbers[holder], endpoints.of(item, port),
         ))
     return Service(
         item.namespace, item.name, kind, "" if address is None else to_text(address), tuple(ports),
@@ -129,4 +128,5 @@ def build(
         tuple(spec.get("externalIPs") or ()), () if vip is None else (to_text(vip),),
         tuple(spec.get("loadBalancerSourceRanges") or ()), grants.node_ports.get(health_check_holder(service), 0),
         bool(spec.get("publishNotReadyAddresses")), spec.get("externalName", ""), item.body,
+        endpoints.addresses(item) if address is None else (),
     )
