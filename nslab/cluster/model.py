@@ -155,6 +155,16 @@ class Client:
     ip: str
 
 
+class Fault(NamedTuple):
+    """Something broken on purpose. `target` is "pod/NAMESPACE/NAME", "node/NAME" or "client/NAME"; `effect` is
+    unready, crash, blackhole or slow (of a Pod), dead (of a node), down, loss, delay or rate (of the target's link).
+    `value` is of the four that have one: "200ms", "10%", "50ms", "10mbit"."""
+
+    target: str
+    effect: str
+    value: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Leases:
     """What was given out and stays given out: sticky across every `up` of a lab, never overlapping.
@@ -189,6 +199,20 @@ class Cluster:
     clients: dict[str, Client]
     leases: Leases
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    @cached_property
+    def faults_of(self) -> dict[str, dict[str, str]]:
+        """The values of the present effects, by target: {"pod/shop/cart": {"crash": "", "slow": "200ms"}}. Targets
+        without a fault have no entry."""
+        found: dict[str, dict[str, str]] = {}
+        for target, effect, value in self.faults:
+            found.setdefault(target, {})[effect] = value
+        return found
+
+    def suffers(self, target: str, effect: str) -> bool:
+        """Whether the target ("pod/kube-system/kube-proxy-n1") has a fault of that effect ("crash")."""
+        return effect in self.faults_of.get(target, {})
 
     @cached_property
     def pods_by_ip(self) -> dict[str, Pod]:
