@@ -56,6 +56,8 @@ class Snapshot:
     ready: dict[str, bool] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     bodies: Mapping[str, list[Body]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    programming: messages.Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +230,13 @@ def plan(manifest: Manifest) -> str:
     from nslab.agent.rehearsal import rehearse
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
+    from nslab.cluster.static_pods import with_static_pods
     from nslab.linux.real import RealKernel
 
     lab = manifest.lab.name
     former = store.load(lab) if lab in store.labs() else None
     leases = former.leases if former else Leases()
-    cluster = allocate(manifest, leases)
+    cluster = allocate(with_static_pods(manifest), leases)
     if former:
         applied = replace(manifest, objects=wishes(manifest, cluster))
         draft = Draft(tuple(read_journal(Paths(lab).journal)))
@@ -283,6 +286,14 @@ def settle(lab: str, wait: float) -> list[str]:
     """Wait, `wait` seconds at most, until nothing is under way in the lab. Returns the Pods that are not ready."""
     missing: list[str] = _ask(lab, _live_agent(lab, None), {"op": "settle", "wait": wait})["not_ready"]
     return missing
+
+
+def events(lab: str, cursor: messages.Json | None = None) -> tuple[list[messages.Json], messages.Json]:
+    """What happened in the lab (the lines of `history`), and the cursor with which the next call gets what is new.
+    Raises NotFoundError where there is no such lab."""
+    store.load(lab)
+    answer = _ask(lab, _live_agent(lab, None), {"op": "events", "cursor": cursor or {}})
+    return answer["lines"], answer["cursor"]
 
 
 def kubeconfig(lab: str) -> str:
@@ -353,6 +364,7 @@ def snapshot(lab: str) -> Snapshot:
     return Snapshot(
         replace(cluster, objects=objects(bodies), warnings=state.warnings), state.created, state.updated,
         status.get("pid"), status.get("responder_pid"), ready, restarts(bodies.get("Pod", ())), bodies,
+        status.get("failures", {}), status.get("programming", {}),
     )
 
 

@@ -131,8 +131,9 @@ def judge_checks(manifest: Manifest) -> None:
         from nslab.check.written import written
         from nslab.cluster.allocate import allocate
         from nslab.cluster.model import Leases
+        from nslab.cluster.static_pods import with_static_pods
 
-        written(allocate(manifest, Leases()))
+        written(allocate(with_static_pods(manifest), Leases()))
 
 
 def print_result(result: UpResult, ignored: Sequence[str], report: Report | None) -> None:
