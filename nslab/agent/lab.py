@@ -238,16 +238,11 @@ class Lab:
         self.readiness.changed = False
         former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
         if self.cluster is not former:
-            for key in ready.keys() & self.cluster.pods.keys():
-                pod = self.cluster.pods[key]
-                if key in former.pods and pod.ready is not former.pods[key].ready:
+            for key, pod in self.cluster.pods.items():
+                if pod is not former.pods[key]:
                     self.programming.changed("Pod", key, "ready" if pod.ready else "not ready")
             self._in_force(self.network.follow(self.cluster))
             self._forget_stale_udp(former, self.cluster)
-        self._remember_readiness()
-
-    def _remember_readiness(self) -> None:
-        """Write down what the probes found, for a later agent."""
         remembered = self.readiness.remembered()
         if remembered != self.remembered:
             store.save_readiness(self.name, remembered)

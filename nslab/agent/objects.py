@@ -115,7 +115,7 @@ class Objects:
         self.on_change()
 
     def _is_derived(self, event: Event) -> bool:
-        """Whether the network looks at others instead of what changed: see `_is_derived`."""
+        """Whether a controller made what changed of objects that the network looks at itself."""
         if event.kind not in ("Endpoints", "EndpointSlice"):
             return False
         service = self.store.get("Service", *_key(event.body))
