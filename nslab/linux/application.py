@@ -9,7 +9,7 @@ from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
 from functools import partial
 
 from nslab.errors import KernelError, OwnershipError
-from nslab.linux import files, netns, rtnetlink, sysctls, workers
+from nslab.linux import files, netns, qdisc, rtnetlink, sysctls, workers
 from nslab.linux.kernel import Progress
 from nslab.linux.netlink import NetlinkSocket
 from nslab.linux.nftables import NftError, NftSocket
@@ -25,11 +25,13 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     FileOperation,
     NetnsOperation,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
@@ -236,6 +238,12 @@ class Application:
             case DeleteLink(name=name):
                 inside.queue(rtnetlink.delete_link(name), operation, ENODEV)
                 inside.forget()
+            case ReplaceQdisc(link=name, qdisc=wanted):
+                index = self._index_of(inside, name, operation)
+                inside.queue(qdisc.replace_root(index, wanted), operation)
+            case DeleteQdisc(link=name):
+                index = self._index_of(inside, name, operation)
+                inside.queue(qdisc.delete_root(index), operation, ENOENT)
             case AddAddress(address=address):
                 index = self._index_of(inside, address.link, operation)
                 inside.queue(rtnetlink.address(address, index, add=True), operation, EEXIST)
