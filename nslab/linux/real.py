@@ -10,6 +10,7 @@ from nslab.linux import netns, sysctls, workers
 from nslab.linux.application import Application
 from nslab.linux.features import missing_qdisc
 from nslab.linux.kernel import Progress
+from nslab.linux.nftables import NftSockets
 from nslab.linux.observation import observe, stamp_of
 from nslab.netstate.model import NetState
 from nslab.netstate.operations import Batch, ReplaceQdisc, SetSysctl
@@ -26,6 +27,9 @@ def require_qdisc(kind: str) -> None:
 
 class RealKernel:
     """`kernel.Kernel`, carried out. The calling thread stays in its netns: threads of its own go into the others."""
+
+    def __init__(self) -> None:
+        self._nft = NftSockets()
 
     def observe(self, lab: str, names: Iterable[str], files: Iterable[str]) -> NetState:
         return observe(lab, names, files)
@@ -45,7 +49,7 @@ class RealKernel:
 
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         if batch:
-            with Application(batch, progress) as application:
+            with Application(batch, progress, self._nft) as application:
                 application.run()
 
     def labs(self) -> list[str]:
