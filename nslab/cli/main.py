@@ -44,7 +44,7 @@ SECTIONS = {
         "label": "nslab.cli.live:label",
         "cordon": "nslab.cli.live:cordon",
         "uncordon": "nslab.cli.live:uncordon",
-        "events": "nslab.cli.live:events",
+        "events": "nslab.cli.events:events",
         "kubeconfig": "nslab.cli.kubeconfig:kubeconfig",
     },
     "Sending packets": {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from nslab.api.objects import Manifest, Object
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
 from nslab.cluster.endpoints import EndpointSource, LabelIndex
+from nslab.cluster.faults import faults
 from nslab.cluster.ipv4 import to_text
 from nslab.cluster.model import Cluster, Container, ContainerPort, Endpoint, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
@@ -53,6 +54,7 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
             {client.name: client.ip for client in clients.values()}, dict(grants.numbers), cursors,
         ),
         manifest.warnings + warnings,
+        faults(objects),
     )
 
 
@@ -176,7 +178,7 @@ def _infer_ports(
     """For each Pod (by position) that declares no port the target ports of the Services that select it, and a
     warning for each workload that this concerns."""
     inferred: dict[int, list[_Target]] = {}
-    silent = [_is_silent(pod.template) for pod in pending]
+    silent = [not pod.is_static and _is_silent(pod.template) for pod in pending]
     if not any(silent):
         return inferred, ()
     for item in service_objects:

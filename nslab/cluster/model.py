@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -87,6 +87,11 @@ class Pod:
         """NAMESPACE/NAME, unique among the Pods of a lab."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def is_static(self) -> bool:
+        """Whether its node runs it of its own accord: nobody has asked for it, and no scheduler placed it."""
+        return self.owner[0] == "Node"
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -164,6 +169,16 @@ class Client:
     ip: str
 
 
+class Fault(NamedTuple):
+    """Something broken on purpose. `target` is "pod/NAMESPACE/NAME", "node/NAME" or "client/NAME"; `effect` is
+    unready, crash, blackhole or slow (of a Pod), dead (of a node), down, loss, delay or rate (of the target's link).
+    `value` is of the four that have one: "200ms", "10%", "50ms", "10mbit"."""
+
+    target: str
+    effect: str
+    value: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Leases:
     """What was given out and stays given out: sticky across every `up` of a lab, never overlapping.
@@ -185,6 +200,10 @@ class Leases:
     service_numbers: dict[str, int] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
 
+    def include(self, other: Leases) -> bool:
+        """Whether all that `other` has given out is given out here too, to the same holders."""
+        return all(getattr(other, each.name).items() <= getattr(self, each.name).items() for each in fields(self))
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -198,6 +217,25 @@ class Cluster:
     clients: dict[str, Client]
     leases: Leases
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    @cached_property
+    def faults_of(self) -> dict[str, dict[str, str]]:
+        """The values of the present effects, by target: {"pod/shop/cart": {"crash": "", "slow": "200ms"}}. Targets
+        without a fault have no entry."""
+        found: dict[str, dict[str, str]] = {}
+        for target, effect, value in self.faults:
+            found.setdefault(target, {})[effect] = value
+        return found
+
+    def suffers(self, target: str, effect: str) -> bool:
+        """Whether the target ("pod/kube-system/kube-proxy-n1") has a fault of that effect ("crash")."""
+        return effect in self.faults_of.get(target, {})
+
+    @cached_property
+    def asked_pods(self) -> dict[str, Pod]:
+        """The Pods that somebody asked for: all but the static ones, which come with the nodes."""
+        return {key: pod for key, pod in self.pods.items() if not pod.is_static}
 
     @cached_property
     def pods_by_ip(self) -> dict[str, Pod]:

@@ -15,9 +15,11 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
@@ -121,9 +123,7 @@ class _Difference:
                 yield WriteFile(path, content)
 
     def _configure_netns(self, want: Netns, have: Netns) -> Iterator[Operation]:
-        for link in want.links.values():
-            if (want.name, link.name) in self.kept and self._differs(want.name, link, have.links[link.name]):
-                yield SetLink(want.name, link)
+        yield from self._set_links(want, have)
         fresh = {link for link in want.links if (want.name, link) not in self.kept and link != LOOPBACK}
         obsolete = {
             address for address in have.addresses - want.addresses
@@ -134,6 +134,8 @@ class _Difference:
             missing |= _beside(obsolete, want.addresses)
         yield from (DeleteAddress(want.name, address) for address in _ordered(obsolete))
         yield from (AddAddress(want.name, address) for address in _ordered(missing))
+        # Going down took the link's neighbours and routes with it.
+        fresh |= {link for link, known in have.links.items() if not known.up and (want.name, link) in self.kept}
         yield from self._neighbours(want, have, fresh)
         for sysctl, value in want.sysctls.items():
             if have.sysctls.get(sysctl) != value:
@@ -148,6 +150,17 @@ class _Difference:
             if transaction is not None:
                 yield ApplyTransaction(want.name, transaction)
 
+    def _set_links(self, want: Netns, have: Netns) -> Iterator[Operation]:
+        for link in want.links.values():
+            known = have.links.get(link.name) if (want.name, link.name) in self.kept else None
+            if known is not None and self._differs(want.name, link, known):
+                yield SetLink(want.name, link)
+            present = known.qdisc if known is not None else None
+            if link.qdisc is not None and link.qdisc != present:
+                yield ReplaceQdisc(want.name, link.name, link.qdisc)
+            elif link.qdisc is None and present is not None:
+                yield DeleteQdisc(want.name, link.name)
+
     def _neighbours(self, want: Netns, have: Netns, fresh: set[str]) -> Iterator[Operation]:
         """Those of a fresh link went with its predecessor."""
         digest = neighbours_digest(want.neighbours)
@@ -158,7 +171,7 @@ class _Difference:
         yield AddNeighbours(want.name, want.uid, self.want.lab, tuple(missing), digest)
 
     def _differs(self, netns: str, want: Link, have: Link) -> bool:
-        if not have.up or (want.alias, want.mtu, want.master) != (have.alias, have.mtu, have.master):
+        if (want.up, want.alias, want.mtu, want.master) != (have.up, have.alias, have.mtu, have.master):
             return True
         if want.master and (want.hairpin != have.hairpin or (netns, want.master) not in self.kept):
             return True
@@ -177,7 +190,9 @@ class _Difference:
                 yield DeleteNetns(name)
 
     def _remove_from(self, want: Netns, have: Netns) -> Iterator[Operation]:
-        gone = {link for link in have.links if (want.name, link) not in self.kept}
+        gone = {
+            link for link in have.links if (want.name, link) not in self.kept or not want.links[link].up
+        }
         for destination, route in have.routes.items():
             if destination not in want.routes and not gone & _links_of(route):
                 yield DeleteRoute(want.name, route)

@@ -10,7 +10,8 @@ from select import EPOLLOUT
 from nslab.servers.answers import endpoint
 from nslab.servers.exchanges import ANSWER_LIMIT, PENDING, StreamExchange
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
-from nslab.servers.http_client import HttpAnswer, TlsPipe, request_bytes
+from nslab.servers.http_client import HttpAnswer, request_bytes
+from nslab.servers.tls import TlsPipe, client_context
 
 
 class HttpExchange(StreamExchange):
@@ -35,7 +36,7 @@ class HttpExchange(StreamExchange):
         if not secure:
             return data
         name = request.sni or request.host.partition(":")[0] or flow.ip
-        self._tls = TlsPipe(name, request.insecure)
+        self._tls = TlsPipe(client_context(request.insecure, "http/1.1"), name)
         self._tls.send(data)
         return self._tls.flush()
 

@@ -418,3 +418,30 @@ def test_discovery():
     served = {kind.name for kind in KINDS} - {one.kind.name for table in RESOURCES.values() for one in table.values()}
     assert served == set()
     assert "/apis/apps/v1" in client("GET", "/")[1]["paths"]
+
+
+@pytest.mark.parametrize(("group", "plural", "field", "value"), [
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "allowed", True),
+    ("authorization.k8s.io", "subjectaccessreviews", "allowed", True),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "incomplete", False),
+    ("authentication.k8s.io", "selfsubjectreviews", "userInfo",
+     {"username": "nslab", "groups": ["system:masters", "system:authenticated"]}),
+])  # fmt: skip
+def test_reviews_are_answered_and_not_stored(group, plural, field, value):
+    client = Client()
+    revision = client.store.revision
+    spec = {"resourceAttributes": {"verb": "create", "resource": "pods"}}
+    code, made = client("POST", f"/apis/{group}/v1/{plural}", {"spec": spec})
+    assert (code, made["spec"], made["status"][field]) == (201, spec, value)
+    sent = {"content_type": "application/vnd.kubernetes.protobuf"}
+    code, made = client("POST", f"/apis/{group}/v1/{plural}", b"k8s\0", **sent)
+    assert (code, made["status"][field]) == (201, value)
+    assert client("POST", f"/apis/{group}/v1/{plural}", b"{")[0] == 400
+    assert client("GET", f"/apis/{group}/v1/{plural}")[0] == 404
+    assert plural in [row["name"] for row in client("GET", f"/apis/{group}/v1")[1]["resources"]]
+    assert client.store.revision == revision
+
+
+def test_volume_claims_say_that_they_wait():
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    assert Client()("POST", claims, {"metadata": {"name": "disk"}, "spec": {}})[1]["status"] == {"phase": "Pending"}

@@ -305,7 +305,17 @@ def test_https(lab: list[str], certificate: ssl.SSLContext) -> None:
     assert distrusted.counts == {"error": 1}
     assert "self-signed certificate" in distrusted.detail
     assert asked[-1][0] == "other.example"
-    assert one(replace(flow, port=80)).verdict == "error"  # plain HTTP there
+    with serving(lab[1], 443, lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")):
+        assert one(flow).verdict == "error"  # plain HTTP there
+
+
+def test_https_to_a_responder(lab: list[str]) -> None:
+    flow = Flow("a", lab[0], "https", address(1), 80, timeout=5, http=HttpRequest(path="/who", insecure=True))
+    result = one(flow)
+    assert (result.statuses, result.responders, result.detail) == ({"200": 1}, {"default/srv1": 1}, "")
+    trusting = one(replace(flow, http=HttpRequest()))
+    assert trusting.counts == {"error": 1}
+    assert "self-signed certificate" in trusting.detail
 
 
 def dns_answer(wire: bytes, truncate: bool = False) -> bytes:

@@ -49,7 +49,7 @@ class Resource:
     def subresources(self) -> tuple[str, ...]:
         name = self.kind.name
         status = () if name in _WITHOUT_STATUS else ("status",)
-        extra = {"Pod": ("log",), "Namespace": ("finalize",)}.get(name, ())
+        extra = {"Pod": ("log", "eviction"), "Namespace": ("finalize",)}.get(name, ())
         return (*status, *extra, *(("scale",) if name in SCALABLE else ()))
 
     @property
