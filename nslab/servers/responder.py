@@ -4,6 +4,7 @@
 
 It listens on the unix socket PATH (mode 0600) and obeys lines of JSON, each answered by one line once it is done:
 
+    {"dns": ORDER}                     know these names, as DnsServer.obey has it
     {"set": ROWS}                      listen on exactly these sockets; those that stay are not touched
     {"add": ROWS, "remove": ROWS}      the same as a difference
         -> {"ok": sockets open, "failed": [{"listener": ROW, "error": text}]}
@@ -48,19 +49,22 @@ class Responder:
         if "set" in order:
             return self._listen(list(decode_listeners(order["set"])), None)
         if "add" in order or "remove" in order:
-            gone = [_key(one) for one in decode_listeners(order.get("remove", ()))]
+            gone = [one.key for one in decode_listeners(order.get("remove", ()))]
             return self._listen(list(decode_listeners(order.get("add", ()))), gone)
+        if "dns" in order:
+            self.street.dns.obey(order["dns"])
+            return {"ok": len(self.street.doors), "failed": []}
         if "stats" in order:
             return self._stats()
         if "stop" in order:
             self.stopping = True
             return {"ok": 0, "failed": []}
-        raise ValueError("none of set, add, remove, stats, stop")
+        raise ValueError("none of dns, set, add, remove, stats, stop")
 
     def _listen(self, listeners: list[Listener], gone: Iterable[Key] | None) -> dict[str, Any]:
         """Have these listeners, and no longer those of `gone`; with None, nothing but these."""
         doors = self.street.doors
-        wanted = {_key(one): one for one in listeners}
+        wanted = {one.key: one for one in listeners}
         self.street.close([key for key in (doors if gone is None else gone) if key not in wanted])
         missing = []
         for key, one in wanted.items():
@@ -96,12 +100,17 @@ class Responder:
         swept, complained = clock(), 0
         targets = street.targets
         while not self.stopping:
-            events = street.poll.poll(SWEEP if street.connections else -1, 512)
+            now = clock()
+            due = street.asker.due(now)
+            wait = SWEEP if street.connections else -1 if due is None else due
+            events = street.poll.poll(wait if due is None else min(wait, due), 512)
             now = clock()
             for fd, event in events:
                 target = targets.get(fd)  # None: closed by an earlier event of this round
                 if target is not None:
                     target.ready(event, now)
+            if due is not None:
+                street.asker.expire(now)
             if now - swept > SWEEP:
                 swept = now
                 street.sweep(now)
@@ -177,10 +186,6 @@ class Control:
     def _close(self) -> None:
         del self.responder.street.targets[self.sock.fileno()]
         self.sock.close()
-
-
-def _key(one: Listener) -> Key:
-    return one.netns, one.uid, one.ip, one.port, one.protocol
 
 
 def _log(text: str) -> None:

@@ -56,6 +56,10 @@ class ResponderClient:
         """Have it no longer listen on these; their connections are reset."""
         return self._order({"remove": encode_listeners(listeners)})
 
+    def know(self, names: dict[str, Any]) -> None:
+        """Have its name servers know these names (DnsServer.obey)."""
+        self._ask({"dns": names})
+
     def stats(self) -> dict[str, int]:
         """sockets, connections, answered, exhausted (closed for want of file descriptors) and rss in bytes."""
         return self._ask({"stats": True})

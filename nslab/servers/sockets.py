@@ -8,29 +8,26 @@ import os
 import socket
 from collections.abc import Iterable
 from select import EPOLLIN, EPOLLOUT, epoll
-from typing import Protocol
 
 from nslab.linux.netns import entered
 from nslab.servers.answers import Speaker, endpoint
 from nslab.servers.conversation import Conversation
+from nslab.servers.dns_asking import Asker
+from nslab.servers.dns_server import DnsServer
 from nslab.servers.http1 import Http1
 from nslab.servers.listeners import Identity, Listener
+from nslab.servers.ready import Ready
 
 BACKLOG = 1024
 CHUNK = 65536
 BATCH = 64
 """Connections or datagrams taken from one socket before the others get their turn."""
 
-Key = tuple[str, str, str, int, str]
-"""netns, uid, ip, port, protocol: what makes a socket another one. Who speaks behind it may change."""
+Key = tuple[str, str, str, int, str, str]
+"""netns, uid, ip, port, protocol, and the language that it speaks: what makes a socket another one. Who speaks behind
+it may change."""
 
 _RESET_ON_CLOSE = b"\x01\0\0\0\0\0\0\0"  # struct linger {1, 0}
-
-
-class Ready(Protocol):
-    """What the loop calls when its file descriptor is ready."""
-
-    def ready(self, events: int, now: float) -> None: ...
 
 
 class Street:
@@ -41,6 +38,8 @@ class Street:
         self.doors: dict[Key, TcpDoor | UdpDoor] = {}
         self.targets: dict[int, Ready] = {}
         self.connections: dict[int, Connection] = {}
+        self.asker = Asker(self.poll, self.targets)
+        self.dns = DnsServer(self.asker)
         self.answered = 0
         self.exhausted = 0
         self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -75,10 +74,18 @@ class Street:
         except OSError as fault:
             failed.append((wanted, fault.strerror or str(fault)))
             return
-        door = (TcpDoor if is_tcp else UdpDoor)(self, sock, wanted.identity, wanted.port)
-        self.doors[wanted.netns, wanted.uid, wanted.ip, wanted.port, wanted.protocol] = door
+        door = self._door(wanted, sock)
+        self.doors[wanted.key] = door
         self.targets[sock.fileno()] = door
         self.poll.register(sock.fileno(), EPOLLIN)
+
+    def _door(self, wanted: Listener, sock: socket.SocketType) -> TcpDoor | UdpDoor:
+        is_tcp = wanted.protocol == "TCP"
+        if not wanted.speaks:
+            return (TcpDoor if is_tcp else UdpDoor)(self, sock, wanted.identity, wanted.port)
+        from nslab.servers.dns_doors import DnsTcpDoor, DnsUdpDoor
+
+        return (DnsTcpDoor if is_tcp else DnsUdpDoor)(self, sock, wanted, self.dns)
 
     def close(self, keys: Iterable[Key]) -> None:
         """Close these sockets and reset the connections that came through them: a container that is gone keeps no
@@ -89,6 +96,8 @@ class Street:
         for connection in [one for one in self.connections.values() if id(one.door) in gone]:
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             connection.close()
+        for netns, uid, *_ in keys:
+            self.dns.close((netns, uid))
         for door in gone.values():
             del self.targets[door.sock.fileno()]
             door.sock.close()
@@ -144,7 +153,11 @@ class TcpDoor:
                     self.street.shed(self.sock)
                 return
             sock = socket.SocketType(self.sock.family, socket.SOCK_STREAM, 0, fileno=fd)
-            Connection(self, sock, endpoint(peer[0], peer[1])).ready(EPOLLIN, now)
+            self.connection(sock, peer).ready(EPOLLIN, now)
+
+    def connection(self, sock: socket.SocketType, peer: tuple[str, int]) -> Connection:
+        """What a peer talks to."""
+        return Connection(self, sock, Http1(self.speaker, endpoint(peer[0], peer[1])))
 
 
 class UdpDoor(TcpDoor):
@@ -173,10 +186,10 @@ class Connection:
 
     __slots__ = ("conversation", "deadline", "door", "sock", "unsent", "watched")
 
-    def __init__(self, door: TcpDoor, sock: socket.SocketType, client: str) -> None:
+    def __init__(self, door: TcpDoor, sock: socket.SocketType, conversation: Conversation) -> None:
         self.door = door
         self.sock = sock
-        self.conversation: Conversation = Http1(door.speaker, client)
+        self.conversation = conversation
         self.deadline = float("inf")  # a peer that never says a word just stays connected
         self.unsent = b""
         self.watched = 0
@@ -215,7 +228,7 @@ class Connection:
         if self.conversation.over:
             self.close()
         else:
-            self._watch(EPOLLIN)
+            self._watch(EPOLLOUT if self.unsent else EPOLLIN)
 
     def _send(self, out: bytes) -> bool:
         """Send what is left and `out`; true when all of it is on its way. Until then nothing more is read."""

@@ -1,0 +1,93 @@
+"""The name servers of a lab: their views and memories, and what they answer through a responder's sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nslab.dns.answer import Referral, View, answer
+from nslab.dns.cache import Cache
+from nslab.dns.cluster_zone import ClusterZone, Names, decode_rows
+from nslab.dns.views import (
+    CLUSTER,
+    INTERNET,
+    NODE_LOCAL,
+    ClusterView,
+    InternetView,
+    NodeLocalView,
+    Outside,
+    decode_outside,
+)
+from nslab.dns.wire import Reply
+from nslab.servers.dns_asking import Asker
+
+Place = tuple[str, str]
+"""A netns and the uid of who lives there."""
+
+
+class DnsServer:
+    """All name servers of a lab: they share the zone; each place has a memory of its own, as if it were a process."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self._zone = ClusterZone()
+        self._views: dict[str, View] = {}
+        self._caches: dict[Place, Cache] = {}
+        self._turn = 0
+        self._resolve(Outside())
+
+    def obey(self, order: Mapping[str, Any]) -> None:
+        """Take over names. Raises KeyError, TypeError or ValueError where the order is wrong.
+
+        {"domain", "dns_ip", "namespaces", "services": ROWS, "outside"}   these and no others
+        {"services": ROWS, "gone": [[NAMESPACE, NAME]]}                   these are new or changed, those are gone
+        """
+        serial = max(self._zone.serial + 1, int(time.time()))
+        rows = decode_rows(order["services"])
+        if "domain" in order:
+            services = {f"{row.namespace}/{row.name}": row for row in rows}
+            self._zone.set(Names(order["domain"], order["dns_ip"], frozenset(order["namespaces"]), services), serial)
+        else:
+            self._zone.change(rows, [(namespace, name) for namespace, name in order.get("gone", ())], serial)
+        if "outside" in order:
+            self._resolve(decode_outside(order["outside"]))
+
+    def _resolve(self, outside: Outside) -> None:
+        """Resolve other names so from now on."""
+        self._caches.clear()
+        self._views = {
+            CLUSTER: ClusterView(self._zone, outside), NODE_LOCAL: NodeLocalView(outside),
+            INTERNET: InternetView(outside),
+        }
+
+    def close(self, place: Place) -> None:
+        """Forget what a server remembers."""
+        self._caches.pop(place, None)
+
+    def answer(
+        self, kind: str, place: Place, octets: bytes, later: Callable[[bytes], None], now: float, *, tcp: bool = False
+    ) -> bytes:
+        """What a server answers to a packet; empty where that is nothing, or nothing yet: others have to be
+        asked first, and then `later` is called with it."""
+        self._turn += 1
+        result = answer(octets, self._views[kind], tcp=tcp, turn=self._turn)
+        return result if isinstance(result, bytes) else self._refer(kind, place, result, later, now)
+
+    def _refer(
+        self, kind: str, place: Place, referral: Referral, later: Callable[[bytes], None], now: float
+    ) -> bytes:
+        cache = self._caches.setdefault(place, Cache())
+        question = referral.name, referral.query.type
+        known = cache.get(*question, now)
+        if known is not None:
+            return referral.complete(known)
+
+        def found(reply: Reply | None) -> None:
+            if reply is not None:
+                cache.put(*question, reply, time.monotonic())
+            later(referral.complete(reply))
+
+        # The internet's server asks the host's from where they are known: the host's own netns.
+        self.asker.ask("" if kind == INTERNET else place[0], question, referral.servers, found, now)
+        return b""
