@@ -108,6 +108,7 @@ def plan(manifest: Manifest) -> str:
     from nslab.agent.network import Network
     from nslab.agent.objects import Draft, read_journal
     from nslab.agent.rehearsal import rehearse
+    from nslab.cluster.addons import with_addons
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
     from nslab.cluster.static_pods import with_static_pods
@@ -116,6 +117,7 @@ def plan(manifest: Manifest) -> str:
     lab = manifest.lab.name
     former = store.load(lab) if lab in store.labs() else None
     leases = former.leases if former else Leases()
+    manifest = with_addons(manifest)
     cluster = allocate(with_static_pods(manifest), leases)
     if former:
         applied = replace(manifest, objects=wishes(manifest, cluster))

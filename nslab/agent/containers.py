@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 
 from nslab.agent.store import Paths, write_atomically
 from nslab.cluster import naming
+from nslab.cluster.addons import NODE_LOCAL_IP, is_dns_port, is_node_local
 from nslab.cluster.model import Cluster, Container, Pod
+from nslab.cluster.resolvers import internet_server
+from nslab.dns.views import CLUSTER, INTERNET, NODE_LOCAL
 from nslab.linux import process
 from nslab.servers.listeners import Identity, Listener
 
 HOST_IMAGE = "host"
 CLIENT_PORT = 80
+DNS_PORT = 53
 BACKOFF_FIRST = 0.5
 BACKOFF_LIMIT = 30.0
 MARK = "NSLAB_CONTAINER"
@@ -30,23 +34,31 @@ STEADY = 10.0
 
 
 def listeners(cluster: Cluster) -> Iterator[Listener]:
-    """Every socket that the responder opens for this Cluster: the ports of containers, and port 80 of each client."""
+    """Every socket that the responder opens for this Cluster: ports of containers, port 80 of each client, and the
+    internet side's name server."""
     lab = cluster.lab.name
     for pod in cluster.pods.values():
         netns = naming.pod_netns(lab, pod)
         address = pod.ip if pod.host_network else "0.0.0.0"
+        kind, cache = (NODE_LOCAL, NODE_LOCAL_IP) if is_node_local(pod) else (CLUSTER, address)
         for container in pod.containers:
             if container.image == HOST_IMAGE:
                 continue
             identity = Identity(pod.name, pod.namespace, pod.node, pod.ip, container.name)
             for port in container.ports:
-                if port.protocol in ("TCP", "UDP"):
-                    yield Listener(netns, address, port.port, port.protocol, identity, uid=pod.uid)
+                if is_dns_port(pod, port):
+                    yield Listener(netns, cache, port.port, port.protocol, identity, pod.uid, kind)
+                elif port.protocol in ("TCP", "UDP"):
+                    yield Listener(netns, address, port.port, port.protocol, identity, pod.uid)
     for client in cluster.clients.values():
         netns = naming.client_netns(lab, client.name)
         for protocol in ("TCP", "UDP"):
             identity = Identity("", "", f"client/{client.name}", client.ip, "")
             yield Listener(netns, "0.0.0.0", CLIENT_PORT, protocol, identity)
+    server = internet_server(cluster)
+    for protocol in ("TCP", "UDP"):
+        identity = Identity("", "", "internet", server, "")
+        yield Listener(naming.internet_netns(lab), server, DNS_PORT, protocol, identity, "", INTERNET)
 
 
 Key = tuple[str, str, str]

@@ -25,6 +25,7 @@ from nslab.agent.store import Paths, State
 from nslab.api.objects import Manifest, Object
 from nslab.apiserver.journal import Journal
 from nslab.cluster import naming
+from nslab.cluster.addons import with_addons
 from nslab.cluster.allocate import allocate, with_readiness
 from nslab.cluster.model import Cluster, Leases
 from nslab.cluster.static_pods import proxied, with_static_pods
@@ -112,6 +113,7 @@ class Lab:
         if self.state is None:
             self.resume()  # once more: a state that could not be read is not overwritten
         former = self.state
+        manifest = with_addons(manifest)
         allotted = allocate(with_static_pods(manifest), former.leases if former else Leases())
         applied = replace(manifest, objects=wishes(manifest, allotted))
         if former is None:
@@ -134,7 +136,7 @@ class Lab:
     def _build(self, allotted: Cluster, progress: Progress | None) -> None:
         """Build the network of an unborn lab, or mend it."""
         self.cluster = allotted  # whatever happens now: from here on ticks lead there
-        self.responder.start()
+        self.responder.know(allotted)
         self.operations += len(self.network.converge(allotted, progress))
         self._listen(allotted)
 
@@ -195,6 +197,7 @@ class Lab:
         cluster = self.objects.cluster(self.state.manifest.lab, self.state.leases, ready)
         if observe:
             plan = self.network.plan(cluster)
+        self.responder.know(cluster)
         state = replace(self.state, leases=cluster.leases)
         if save or not self.state.leases.include(cluster.leases):  # before the kernel has what new leases name
             self._save(state, cluster)
@@ -238,6 +241,7 @@ class Lab:
         self.readiness.changed = False
         former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
         if self.cluster is not former:
+            self.responder.know(self.cluster)
             for key, pod in self.cluster.pods.items():
                 if pod is not former.pods[key]:
                     self.programming.changed("Pod", key, "ready" if pod.ready else "not ready")

@@ -9,6 +9,8 @@ from typing import Any
 from nslab.agent.store import State
 from nslab.cluster.model import Cluster
 
+KINDS = {"Node": "nodes", "Client": "clients", "Pod": "asked_pods", "Service": "asked_services"}
+"""The kinds whose changes are told, and where a Cluster has them."""
 NAMED = 8
 """Up to so many objects of a kind are named; more are counted."""
 
@@ -19,7 +21,7 @@ def summary(cluster: Cluster, state: State) -> dict[str, Any]:
         "name": cluster.lab.name,
         "nodes": len(cluster.nodes),
         "pods": len(cluster.asked_pods),
-        "services": len(cluster.services),
+        "services": len(cluster.asked_services),
         "created": state.created,
         "updated": state.updated,
         "file": cluster.lab.where.rsplit(":", 2)[0],
@@ -29,7 +31,7 @@ def summary(cluster: Cluster, state: State) -> dict[str, Any]:
 def changes(before: Cluster | None, after: Cluster) -> list[str]:
     """What differs between two Clusters, one line a kind and direction: `+ Pod shop/web-7d4b9-x2x4z`."""
     lines: list[str] = []
-    for kind, attribute in (("Node", "nodes"), ("Client", "clients"), ("Pod", "asked_pods"), ("Service", "services")):
+    for kind, attribute in KINDS.items():
         old: Mapping[str, Any] = getattr(before, attribute) if before else {}
         new: Mapping[str, Any] = getattr(after, attribute)
         lines += _lines("+", kind, (key for key in new if key not in old))

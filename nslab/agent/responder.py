@@ -9,7 +9,11 @@ from contextlib import suppress
 
 from nslab.agent.containers import listeners
 from nslab.agent.store import Paths
+from nslab.cluster.ipv4 import to_int
 from nslab.cluster.model import Cluster
+from nslab.dns.cluster_zone import Names
+from nslab.dns.names import names, order, outside
+from nslab.dns.views import Outside
 from nslab.errors import NslabError
 from nslab.linux import process
 from nslab.servers.listeners import Listener
@@ -17,6 +21,8 @@ from nslab.servers.responder_client import ResponderClient, start_responder
 
 RESTART_SECONDS = 1.0
 """Between two attempts to start one that has ended."""
+
+RESOLV_CONF = "/etc/resolv.conf"
 
 log = logging.getLogger("nslab.agent")
 
@@ -29,6 +35,7 @@ class Responder:
         self.pid = 0
         self.client: ResponderClient | None = None
         self.next_start = 0.0
+        self._known: tuple[Names, Outside] | None = None
 
     def start(self) -> None:
         """Connect to the responder that runs, or start one. Raises NslabError where it cannot be started."""
@@ -63,6 +70,22 @@ class Responder:
                 hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
             )
 
+    def know(self, cluster: Cluster) -> None:
+        """Have its name servers know the names of a Cluster. Where it does not answer, the next tick starts another,
+        which is told them all."""
+        now = names(cluster), outside(cluster, _host_servers() if cluster.lab.dns.upstream else ())
+        changes = order(*now, *(self._known or (None, None)))
+        if changes:
+            self._known = None
+            try:
+                self.start()
+                assert self.client is not None
+                self.client.know(changes)
+            except OSError as error:
+                log.error("the responder does not take names: %s", error)
+                return
+        self._known = now
+
     def _order(self, wanted: Iterable[Listener]) -> tuple[tuple[Listener, str], ...]:
         self.start()
         assert self.client is not None
@@ -76,6 +99,7 @@ class Responder:
             process.reap(client.pid)
             client.close()
         self.client = None
+        self._known = None
 
     def tick(self, cluster: Cluster | None) -> None:
         """Start it again where it has died, with what it listened on."""
@@ -86,6 +110,20 @@ class Responder:
         self.next_start = now + RESTART_SECONDS
         self.end()
         try:
+            self.know(cluster)
             self.set(listeners(cluster))
         except (NslabError, OSError) as error:
             log.error("%s", error)
+
+
+def _host_servers() -> list[str]:
+    """The IPv4 name servers of the host."""
+    found = []
+    with suppress(OSError), open(RESOLV_CONF) as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == ["nameserver"] and len(words) > 1:
+                with suppress(ValueError):
+                    to_int(words[1])
+                    found.append(words[1])
+    return found

@@ -243,7 +243,7 @@ def encode_manifest(manifest: Manifest) -> Json:
 
 def decode_manifest(encoded: Json) -> Manifest:
     """The inverse of `encode_manifest`."""
-    from nslab.api.objects import ClientSpec, ClusterSpec, LabSpec, Manifest, NodeSpec, Object, VpcSpec
+    from nslab.api.objects import ClientSpec, ClusterSpec, DnsSpec, LabSpec, Manifest, NodeSpec, Object, VpcSpec
 
     lab = dict(encoded["lab"])
     lab["cluster"] = ClusterSpec(**lab["cluster"])
@@ -251,6 +251,10 @@ def decode_manifest(encoded: Json) -> Manifest:
     lab["nodes"] = tuple(NodeSpec(**node) for node in lab["nodes"])
     lab["clients"] = tuple(ClientSpec(**client) for client in lab["clients"])
     lab["checks"] = tuple(lab["checks"])
+    lab["dns"] = DnsSpec(**lab["dns"])
+    lab["zones"] = {
+        zone: {name: tuple(values) for name, values in names.items()} for zone, names in lab["zones"].items()
+    }
     return Manifest(
         LabSpec(**lab),
         tuple(Object(*item) for item in encoded["objects"]),

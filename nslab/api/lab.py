@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
+from nslab.api.addresses import ipv4
 from nslab.api.findings import Entry, Findings
-from nslab.api.objects import Body, ClientSpec, ClusterSpec, LabSpec, NodeSpec, VpcSpec
+from nslab.api.objects import Body, ClientSpec, ClusterSpec, DnsSpec, LabSpec, NodeSpec, VpcSpec, Zones
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -23,15 +25,52 @@ def lab_spec(entry: Entry | None, nodes: Sequence[Entry], default_name: str, fin
     if entry is None:
         return LabSpec(name=default_name, nodes=_nodes(None, nodes, findings))
     spec = entry.spec
+    zones = _zones(spec)
     return LabSpec(
         name=entry.body.get("metadata", {}).get("name", default_name),
         cluster=_cluster(spec.get("cluster", {})),
         vpc=_vpc(spec.get("vpc", {})),
         nodes=_nodes(entry, nodes, findings),
-        clients=_clients(spec.get("clients")),
+        clients=_with_hosts(_clients(spec.get("clients")), zones),
         checks=tuple(check for check in spec.get("checks", ()) if isinstance(check, dict)),
         where=entry.object.where,
+        dns=_dns(spec.get("dns", {})),
+        zones=zones,
     )
+
+
+def _dns(spec: Body) -> DnsSpec:
+    default = DnsSpec()
+    return DnsSpec(
+        engine=spec.get("engine", default.engine),
+        upstream=spec.get("upstream", default.upstream),
+        node_local=spec.get("nodeLocal", default.node_local),
+    )
+
+
+def _zones(spec: Body) -> Zones:
+    zones = spec.get("internet", {}).get("zones", {})
+    return {
+        zone.removesuffix("."): {
+            name: tuple(value) if isinstance(value, list) else (value,) for name, value in names.items()
+        }
+        for zone, names in zones.items() if isinstance(names, dict)
+    }
+
+
+def _with_hosts(clients: tuple[ClientSpec, ...], zones: Zones) -> tuple[ClientSpec, ...]:
+    """The clients, and a host on the internet for each address of the internet's range that a zone has and no client:
+    it is called by the first name that it is given."""
+    hosts = {client.address: client for client in clients if client.address}
+    network = IPv4Network(LabSpec(name="").vpc.internet_range)
+    for zone, names in zones.items():
+        for name, values in names.items():
+            full = zone if name == "@" else f"{name}.{zone}"
+            for value in values:
+                found = ipv4(value)
+                if found is not None and found in network and value not in hosts:
+                    hosts[value] = ClientSpec(full, "internet", value)
+    return (*clients, *(host for host in hosts.values() if host not in clients))
 
 
 def _cluster(spec: Body) -> ClusterSpec:

@@ -50,6 +50,20 @@ class VpcSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsSpec:
+    """`spec.dns` of the Lab. `engine` is "kube-dns" or "none". `upstream` is "host" where the host's name servers are
+    asked for names that the lab does not know, else empty."""
+
+    engine: str = "kube-dns"
+    upstream: str = ""
+    node_local: bool = False
+
+
+Zones = dict[str, dict[str, tuple[str, ...]]]
+"""`spec.internet.zones`: for each zone, by name relative to it ("@" is its own), addresses or one other name."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
     """A node as the Lab or a Node object asks for it; `pod_cidr` and `address` are empty unless asked for."""
 
@@ -71,7 +85,7 @@ class ClientSpec:
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """A whole Lab. `checks` are the checks of interface section 4 as written."""
+    """A whole Lab. `checks` are those of interface section 4 as written; `clients` has the hosts of `zones` too."""
 
     name: str
     cluster: ClusterSpec = ClusterSpec()
@@ -80,6 +94,8 @@ class LabSpec:
     clients: tuple[ClientSpec, ...] = (ClientSpec("laptop", "internet"), ClientSpec("vm", "vpc"))
     checks: tuple[Body, ...] = ()
     where: str = ""
+    dns: DnsSpec = DnsSpec()
+    zones: Zones = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,11 +130,12 @@ def judge_checks(manifest: Manifest) -> None:
     """Raise ManifestError for faults of the Lab's checks, which only a Cluster tells: before anything is built."""
     if manifest.lab.checks:
         from nslab.check.written import written
+        from nslab.cluster.addons import with_addons
         from nslab.cluster.allocate import allocate
         from nslab.cluster.model import Leases
         from nslab.cluster.static_pods import with_static_pods
 
-        written(allocate(with_static_pods(manifest), Leases()))
+        written(allocate(with_static_pods(with_addons(manifest)), Leases()))
 
 
 def print_result(result: UpResult, ignored: Sequence[str], report: Report | None) -> None:

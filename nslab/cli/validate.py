@@ -17,6 +17,7 @@ def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
     from nslab.check.written import written
     from nslab.cli.progress import progress_bar
     from nslab.cli.up import read
+    from nslab.cluster.addons import with_addons
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
     from nslab.cluster.static_pods import with_static_pods
@@ -24,7 +25,7 @@ def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
 
     with progress_bar() as progress:
         manifest = read(files, None, ignore_unknown, progress)
-        cluster = allocate(with_static_pods(manifest), Leases())
+        cluster = allocate(with_static_pods(with_addons(manifest)), Leases())
         desired(cluster)
         written(cluster)
     warn(cluster.warnings)

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from nslab.api.objects import Body, LabSpec, Object
 
+ADDON = {"kubernetes.io/cluster-service": "true", "addonmanager.kubernetes.io/mode": "Reconcile"}
+"""The labels of what came with the cluster: nobody asked for it, and its Pods come on top of maxPodsPerNode."""
+
 
 class Taint(NamedTuple):
     """A taint of a node; `effect` is NoSchedule, PreferNoSchedule or NoExecute."""
@@ -91,6 +94,11 @@ class Pod:
     def is_static(self) -> bool:
         """Whether its node runs it of its own accord: nobody has asked for it, and no scheduler placed it."""
         return self.owner[0] == "Node"
+
+    @property
+    def is_addon(self) -> bool:
+        """Whether it came with the cluster."""
+        return ADDON.items() <= self.labels.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +242,16 @@ class Cluster:
 
     @cached_property
     def asked_pods(self) -> dict[str, Pod]:
-        """The Pods that somebody asked for: all but the static ones, which come with the nodes."""
-        return {key: pod for key, pod in self.pods.items() if not pod.is_static}
+        """The Pods that somebody asked for: all but those that come with the nodes and with the cluster."""
+        return {key: pod for key, pod in self.pods.items() if not (pod.is_static or pod.is_addon)}
+
+    @cached_property
+    def asked_services(self) -> dict[str, Service]:
+        """The Services that somebody asked for: all but those that come with the cluster."""
+        return {
+            key: service for key, service in self.services.items()
+            if not ADDON.items() <= (service.body.get("metadata") or {}).get("labels", {}).items()
+        }
 
     @cached_property
     def pods_by_ip(self) -> dict[str, Pod]:

@@ -90,7 +90,7 @@ class Board:
         self._note(pod, node, -1)
 
     def _note(self, pod: PendingPod, node: str, count: int) -> None:
-        if not pod.is_static:  # they come on top of maxPodsPerNode: what fits without them fits with them
+        if pod.is_asked:  # others come on top of maxPodsPerNode: what fits without them fits with them
             self.total[node] += count
         self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += count
         for port in pod.template.host_ports:
@@ -137,7 +137,7 @@ class Board:
         return found
 
     def _crowded(self, pod: PendingPod, node: str) -> str:
-        if self.total[node] >= self.max_pods[node]:
+        if pod.is_asked and self.total[node] >= self.max_pods[node]:
             return "Too many pods"
         taken = self.host_ports[node]
         if any(taken[port] > 0 for port in pod.template.host_ports):

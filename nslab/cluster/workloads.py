@@ -14,7 +14,7 @@ from json import dumps
 
 from nslab.api.objects import Body, Object
 from nslab.cluster import containers
-from nslab.cluster.model import Container, Node
+from nslab.cluster.model import ADDON, Container, Node
 
 # rand.SafeEncodeString of apimachinery: neither vowels nor digits that look like them, so no words.
 _SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -77,6 +77,11 @@ class PendingPod:
     def is_static(self) -> bool:
         """Whether its node runs it of its own accord (`static_pods`)."""
         return self.owner[0] == "Node"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for it: it came neither with its node nor with the cluster (`addons`)."""
+        return not (self.is_static or ADDON.items() <= self.labels.items())
 
 
 def safe_hash(text: str, length: int) -> str:

@@ -11,13 +11,9 @@ from typing import Any
 
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Pod
+from nslab.cluster.resolvers import Resolvers
 from nslab.components.part import client_identity, node_identity
 from nslab.netstate.model import NetState
-
-NO_NAME_SERVER = """\
-# There is no cluster DNS yet. Without a name server here look-ups fail at once; the host's cannot be reached.
-"""
-"""The resolver asks 127.0.0.1 where no name server is given (resolv.conf(5)), and is refused."""
 
 LOCAL_NAMES = """\
 127.0.0.1\tlocalhost
@@ -31,6 +27,8 @@ fe00::2\tip6-allrouters
 
 def desired(cluster: Cluster) -> NetState:
     """All files."""
+    resolvers = Resolvers(cluster)
+    machine = resolvers.machine.text()
     nodes = [f"{node.ip}\t{node.name}" for node in cluster.nodes.values()]
     hosts = {node_identity(cluster, node)[0]: _machine_hosts(nodes) for node in cluster.nodes.values()}
     for client in cluster.clients.values():
@@ -42,7 +40,11 @@ def desired(cluster: Cluster) -> NetState:
     files: dict[str, str] = {}
     for name, text in hosts.items():
         files[f"/etc/netns/{name}/hosts"] = text
-        files[f"/etc/netns/{name}/resolv.conf"] = NO_NAME_SERVER
+        files[f"/etc/netns/{name}/resolv.conf"] = machine
+    for pod in cluster.pods.values():
+        if not pod.host_network:
+            name = naming.pod_netns(cluster.lab.name, pod)
+            files[f"/etc/netns/{name}/resolv.conf"] = resolvers.of(pod).text()
     return NetState(cluster.lab.name, files=files)
 
 

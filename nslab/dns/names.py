@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from nslab.cluster.model import Cluster, Service
-from nslab.dns.cluster_zone import Member, NamedPort, Names, ServiceNames
+import json
+from collections.abc import Iterable, Sequence
 
-DNS_SERVICE = "kube-system/kube-dns"
-"""The Service that every Pod asks, by key."""
+from nslab.cluster.addons import DNS_NAME, NAMESPACE
+from nslab.cluster.model import Cluster, Service
+from nslab.cluster.render import SYSTEM_NAMESPACES
+from nslab.cluster.resolvers import internet_server
+from nslab.dns.answer import Server
+from nslab.dns.cluster_zone import Member, NamedPort, Names, ServiceNames, changed, encode_rows
+from nslab.dns.views import Outside, encode_outside
 
 
 def names(cluster: Cluster) -> Names:
     """All names of a Cluster."""
-    services = cluster.services
-    dns = services.get(DNS_SERVICE)
     namespaces = {item.name for item in cluster.objects if item.kind == "Namespace"}
     namespaces.update(item.namespace for item in cluster.objects if item.namespace)
     return Names(
-        cluster.lab.cluster.domain, dns.cluster_ip if dns else "", frozenset(namespaces),
-        {key: of_service(service) for key, service in services.items()},
+        cluster.lab.cluster.domain, _dns_ip(cluster), frozenset((*namespaces, *SYSTEM_NAMESPACES)),
+        {key: of_service(service) for key, service in cluster.services.items()},
     )
+
+
+def _dns_ip(cluster: Cluster) -> str:
+    service = cluster.services.get(f"{NAMESPACE}/{DNS_NAME}")
+    return service.cluster_ip if service else ""
 
 
 def of_service(service: Service) -> ServiceNames:
@@ -32,3 +40,51 @@ def of_service(service: Service) -> ServiceNames:
             for each in service.addresses if each.ready and ":" not in each.ip
         )
     return ServiceNames(service.namespace, service.name, service.cluster_ip, service.external_name, ports, members)
+
+
+def outside(cluster: Cluster, host: Sequence[str] = ()) -> Outside:
+    """How names are resolved that are not the cluster's; `host` are the servers that the host itself asks.
+
+    ConfigMap kube-system/kube-dns may name other servers, and some for domains of their own. What cannot be read
+    counts as not written, as kube-dns has it.
+    """
+    config = next((
+        item.body.get("data") or {} for item in cluster.objects
+        if (item.kind, item.namespace, item.name) == ("ConfigMap", NAMESPACE, DNS_NAME)
+    ), {})
+    dns_ip = _dns_ip(cluster)
+    asked = [server for server in _servers(_json(config, "upstreamNameservers")) if server.ip != dns_ip]
+    stubs = _json(config, "stubDomains")
+    wanted = cluster.lab.dns.upstream == "host"
+    return Outside(
+        tuple(asked) or (Server(internet_server(cluster)),),
+        {domain: _servers(each) for domain, each in stubs.items()} if isinstance(stubs, dict) else {},
+        (Server(dns_ip),) if dns_ip else (), cluster.lab.zones, tuple(map(Server, host if wanted else ())),
+    )
+
+
+def _json(config: dict[str, str], field: str) -> object:
+    try:
+        return json.loads(config.get(field) or "null")
+    except ValueError:
+        return None
+
+
+def _servers(listed: object) -> tuple[Server, ...]:
+    """Servers written as IP or IP:PORT."""
+    texts = [text for text in listed if isinstance(text, str)] if isinstance(listed, Iterable) else []
+    parts = [text.partition(":") for text in texts]
+    return tuple(Server(ip, int(port or 53)) for ip, _, port in parts if port.isdecimal() or not port)
+
+
+def order(now: Names, resolved: Outside, former: Names | None, before: Outside | None) -> dict[str, object]:
+    """What name servers that know `former` and `before` have to be told to know these instead (DnsServer.obey); empty
+    where that is nothing."""
+    if former is None or before != resolved or (former.domain, former.dns_ip) != (now.domain, now.dns_ip):
+        return {
+            "domain": now.domain, "dns_ip": now.dns_ip, "namespaces": sorted(now.namespaces),
+            "services": encode_rows(now.services.values()), "outside": encode_outside(resolved),
+        }
+    rows, gone = changed(former.services, now.services)
+    spaces = {} if former.namespaces == now.namespaces else {"namespaces": sorted(now.namespaces)}
+    return {**spaces, "services": encode_rows(rows), "gone": gone} if rows or gone or spaces else {}

@@ -41,7 +41,8 @@ class DnsServer:
         """Take over names. Raises KeyError, TypeError or ValueError where the order is wrong.
 
         {"domain", "dns_ip", "namespaces", "services": ROWS, "outside"}   these and no others
-        {"services": ROWS, "gone": [[NAMESPACE, NAME]]}                   these are new or changed, those are gone
+        {"services": ROWS, "gone": [[NAMESPACE, NAME]]}                   these are new or changed, those are gone;
+                                                                          with "namespaces" these and no others
         """
         serial = max(self._zone.serial + 1, int(time.time()))
         rows = decode_rows(order["services"])
@@ -50,6 +51,8 @@ class DnsServer:
             self._zone.set(Names(order["domain"], order["dns_ip"], frozenset(order["namespaces"]), services), serial)
         else:
             self._zone.change(rows, [(namespace, name) for namespace, name in order.get("gone", ())], serial)
+            if "namespaces" in order:
+                self._zone.set_namespaces(order["namespaces"], serial)
         if "outside" in order:
             self._resolve(decode_outside(order["outside"]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from nslab.api.addresses import ipv4
 from nslab.api.findings import Entry, Findings, Step
 from nslab.api.objects import Body, LabSpec
 from nslab.api.semantics.vpc import Ranges, per_node_prefix, reserved_of_node_range
@@ -42,7 +43,7 @@ def _check_cluster_ips(services: Sequence[Entry], ranges: Ranges, findings: Find
     network = ranges.get("serviceRange")
     holders: dict[IPv4Address, str] = {}
     for entry in services:
-        address = _address(entry.spec.get("clusterIP", ""))
+        address = ipv4(entry.spec.get("clusterIP", ""))
         if address is None or network is None:
             continue
         path = ("spec", "clusterIP")
@@ -125,7 +126,7 @@ def _check_clients(
         if client.get("network") == "vpc":
             _check_host(text, holder, lab_entry, path, ranges.get("nodeRange"), hosts, findings)
             continue
-        address = _address(text)
+        address = ipv4(text)
         internet = ranges.internet
         if address is None:
             findings.fault(lab_entry, path, f'"{text}" is no IPv4 address')
@@ -142,7 +143,7 @@ def _check_host(
     hosts: dict[IPv4Address, str], findings: Findings,
 ) -> None:  # fmt: skip
     """An address in nodeRange: a node's, a client's or an internal load balancer's."""
-    address = _address(text)
+    address = ipv4(text)
     if address is None:
         findings.fault(entry, path, f'"{text}" is no IPv4 address')
     elif network and address not in network:
@@ -168,7 +169,7 @@ def _check_load_balancers(
         if is_internal(entry.body):
             _check_host(text, entry.object.reference, entry, path, ranges.get("nodeRange"), hosts, findings)
             continue
-        address = _address(text)
+        address = ipv4(text)
         if address is None:
             findings.fault(entry, path, f"{text}: a lab has IPv4 only")
         elif network and (address not in network or address in (network[0], network[-1])):
@@ -177,10 +178,3 @@ def _check_load_balancers(
             findings.fault(entry, path, f"{text} is the loadBalancerIP of {holders[address]} already")
         if address:
             holders.setdefault(address, entry.object.reference)
-
-
-def _address(text: str) -> IPv4Address | None:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        return None
