@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from nslab.check import outside, pods, services
+from nslab.check import names, outside, pods, services
 from nslab.check.model import Expectation
 from nslab.check.written import written
 from nslab.cluster.model import Cluster
@@ -26,6 +26,9 @@ SUBJECTS: Final[tuple[Callable[[Cluster], Iterable[Expectation]], ...]] = (
     outside.vips_from_pods,
     outside.external_ips,
     pods.to_clients,
+    names.resolvers_of_pods,
+    names.of_services,
+    names.of_ports,
     written,
 )
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from nslab.api.objects import Body
 from nslab.api.yaml_reader import Path, read
-from nslab.check.references import Destination, Source, destination, sources
+from nslab.check.references import Destination, Source, destination, name_of, sources
 from nslab.cluster.model import Cluster, Service
+from nslab.dns.wire import TYPES
 from nslab.errors import ManifestError, NotFoundError, UsageError
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
 
-PROTOCOLS: Final = ("tcp", "udp", "icmp", "http", "https")
-FIELDS: Final = ("id", "from", "to", "proto", "count", "timeout", "http")
+PROTOCOLS: Final = ("tcp", "udp", "icmp", "http", "https", "dns")
+FIELDS: Final = ("id", "from", "to", "proto", "count", "timeout", "http", "type")
 _HTTP_FIELDS: Final = ("method", "path", "host", "headers", "sni", "insecure", "body")
 _MAX_COUNT: Final = 1_000_000
 _MAX_TIMEOUT: Final = 600
@@ -127,21 +128,30 @@ def decode(cluster: Cluster, body: Body, faults: Faults, fields: Iterable[str] =
     before = len(faults.found)
     faults.unknown(body, fields)
     protocol = faults.value(body, "proto", str, "a protocol", "")
-    if protocol == "dns":
-        faults.add(("proto",), "proto dns needs cluster DNS, which this version of nslab does not have")
-    elif protocol and protocol not in PROTOCOLS:
+    if protocol and protocol not in PROTOCOLS:
         faults.add(("proto",), f"proto {protocol!r} is not known; one of {', '.join(PROTOCOLS)}")
     count = _number(body, faults, "count", 1, _MAX_COUNT)
     timeout = _number(body, faults, "timeout", 1.0, _MAX_TIMEOUT)
     http = _http(body, faults)
+    kind = _record_type(body, protocol, faults)
     pairs = list(_pairs(cluster, body, faults))
     flows = [
         Asked(flow, source, to) for source, to in pairs
-        if (flow := _flow(str(body.get("id", "")), source, to, protocol, int(count), timeout, http, faults))
+        if (flow := _flow(str(body.get("id", "")), source, to, protocol, int(count), timeout, http, kind, faults))
     ]
     if len(pairs) > 1:
         flows = [_suffixed(each) for each in flows]
     return flows if len(faults.found) == before else []
+
+
+def _record_type(body: Body, protocol: str, faults: Faults) -> str:
+    """The type of records that a DNS question is for."""
+    kind: str = faults.value(body, "type", str, "a type of records", "A")
+    if kind.upper() not in TYPES:
+        faults.add(("type",), f"type: {kind!r} is not known; one of {', '.join(TYPES)}")
+    elif "type" in body and protocol != "dns":
+        faults.add(("type",), "type: goes with proto dns")
+    return kind.upper()
 
 
 def _suffixed(asked: Asked) -> Asked:
@@ -170,9 +180,10 @@ def _pairs(cluster: Cluster, body: Body, faults: Faults) -> Iterator[tuple[Sourc
     except (NotFoundError, UsageError) as error:
         faults.add(("from",), _said("from", error))
         return
+    to = name_of if body.get("proto") == "dns" else destination
     try:
         for source in found:
-            yield source, destination(cluster, body["to"], source)
+            yield source, to(cluster, body["to"], source)
     except (NotFoundError, UsageError) as error:
         faults.add(("to",), _said("to", error))
 
@@ -201,7 +212,7 @@ def _http(body: Body, faults: Faults) -> HttpRequest | None:
 
 def _flow(
     name: str, source: Source, to: Destination, asked: str, count: int, timeout: float, http: HttpRequest | None,
-    faults: Faults,
+    kind: str, faults: Faults,
 ) -> Flow | None:
     """The flow, its protocol the one asked for, or what the destination and the fields imply."""
     protocol = asked or to.protocol or ("http" if http else "tcp")
@@ -211,16 +222,21 @@ def _flow(
     if http and protocol not in ("http", "https"):
         faults.add(("http",), f"http: does not go with proto {protocol}")
         return None
+    if protocol == "dns":
+        question = to.label, kind
+        return Flow(name, source.netns, protocol, "", 0, count, float(timeout), query=question, lookup=to.lookup)
     if not to.port and protocol != "icmp":
         faults.add(("to",), f"to: {to.label} has no port; write {to.label}:PORT")
         return None
     request = http or HttpRequest(path="")
     if protocol in ("http", "https"):
         http = replace(request, path=request.path or to.path or "/", host=request.host or to.host or _authority(to))
-    return Flow(name, source.netns, protocol, to.ip, to.port, count, float(timeout), http=http)
+    return Flow(name, source.netns, protocol, to.ip, to.port, count, float(timeout), http=http, lookup=to.lookup)
 
 
 def _authority(to: Destination) -> str:
+    if to.lookup:
+        return to.host
     return f"[{to.ip}]:{to.port}" if ":" in to.ip else f"{to.ip}:{to.port}"
 
 
@@ -239,13 +255,15 @@ def to_json(flow: Flow, source: str, to: str, result: FlowResult, behind: Servic
         "responders": result.responders,
         "client_ips": result.client_ips,
         "http": {
-            "status": result.statuses, "headers": result.headers, "service": service_of(behind, flow, result),
+            "status": {} if flow.protocol == "dns" else result.statuses, "headers": result.headers,
+            "service": service_of(behind, flow, result),
         },
         "rtt_ms": {
             name: round(pick(milliseconds), 3) if milliseconds else None
             for name, pick in (("min", min), ("median", median), ("max", max))
         },
         "detail": result.detail,
+        **({"dns": {"status": result.statuses, "answers": result.answers}} if flow.protocol == "dns" else {}),
     }
 
 

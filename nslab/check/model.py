@@ -35,7 +35,8 @@ class Expectation:
     answer, None for anyone; unless `anonymous`, every answer must say who gave it. Each of `spread` must answer at
     least once; `share` is the part of the flows that the least favoured of them gets, so that the attempts needed
     are known. `sticky` says that one Pod gives all answers. `clients` are the source addresses that the answering
-    side may see, None where Kubernetes does not fix it. `status` is the HTTP status that every answer must have.
+    side may see, None where Kubernetes does not fix it. `status` is the HTTP status that every answer must have;
+    `code` and `answers` the response code and the records' data (names.normal) of a DNS answer, None for any.
     `skipped` is the reason why no packet can tell; the flow is then not sent.
     """
 
@@ -52,6 +53,8 @@ class Expectation:
     sticky: bool = False
     clients: frozenset[str] | None = None
     status: int | None = None
+    code: str = ""
+    answers: frozenset[str] | None = None
     skipped: str = ""
 
     @property

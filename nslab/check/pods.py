@@ -10,7 +10,8 @@ from typing import Final
 
 from nslab.check.model import OPEN_TIMEOUT, Expectation
 from nslab.check.references import Source, node_source, pod_source
-from nslab.check.semantics import Masquerade, gateway, responder_ports
+from nslab.check.semantics import Masquerade, gateway, responder_ports, version_name
+from nslab.cluster.addons import is_dns_port
 from nslab.cluster.model import Client, Cluster, Pod
 from nslab.servers.flows import Flow
 
@@ -37,7 +38,7 @@ def from_node(cluster: Cluster) -> Iterator[Expectation]:
     masquerade = Masquerade(cluster)
     for pod in _own_netns(cluster):
         node = cluster.nodes[pod.node]
-        yield _to_pod("Nodes to their Pods", node_source(cluster, node), pod, masquerade.of_nodes(node))
+        yield _to_pod(cluster, "Nodes to their Pods", node_source(cluster, node), pod, masquerade.of_nodes(node))
 
 
 def between(cluster: Cluster) -> Iterator[Expectation]:
@@ -53,7 +54,7 @@ def between(cluster: Cluster) -> Iterator[Expectation]:
         if one == other or (pod.node == target.node and pod.host_network and target.host_network):
             continue
         group = "Pods within a node" if pod.node == target.node else "Pods across nodes"
-        yield _to_pod(group + suffix, pod_source(cluster, pod), target, masquerade.of_pod(pod, target.ip))
+        yield _to_pod(cluster, group + suffix, pod_source(cluster, pod), target, masquerade.of_pod(pod, target.ip))
 
 
 def covering_pairs(cluster: Cluster) -> list[tuple[str, str]]:
@@ -113,17 +114,19 @@ def _ping(group: str, source: Source, ip: str, label: str) -> Expectation:
     return Expectation(group, name, source.reference, ip, Flow("", source.netns, "icmp", ip, timeout=OPEN_TIMEOUT))
 
 
-def _to_pod(group: str, source: Source, target: Pod, clients: frozenset[str]) -> Expectation:
+def _to_pod(cluster: Cluster, group: str, source: Source, target: Pod, clients: frozenset[str]) -> Expectation:
     """Over a port that the Pod's responder serves, TCP if there is one; a ping where it serves none."""
     served = [port for port in responder_ports(target) if port.protocol in ("TCP", "UDP")]
     if not served:
         return _ping(group, source, target.ip, f"pod/{target.key}")
     port = min(served, key=lambda port: port.protocol)
-    destination = f"pod/{target.key}:{port.port}"
+    destination, protocol = f"pod/{target.key}:{port.port}", port.protocol.lower()
+    asks = is_dns_port(target, port)  # a name server says who it is, and not whom it sees
     return Expectation(
-        group, f"{source.reference} -> {destination}/{port.protocol.lower()}", source.reference, destination,
+        group, f"{source.reference} -> {destination}/{protocol}", source.reference, destination,
         Flow(
-            "", source.netns, port.protocol.lower(), target.ip, port.port, timeout=OPEN_TIMEOUT, quiet=OPEN_TIMEOUT
+            "", source.netns, "dns" if asks else protocol, target.ip, port.port, timeout=OPEN_TIMEOUT,
+            quiet=OPEN_TIMEOUT, query=(version_name(cluster), "TXT"), stream=protocol == "tcp",
         ),
-        responders=frozenset([target.key]), clients=clients,
+        responders=frozenset([target.key]), clients=None if asks else clients,
     )

@@ -16,7 +16,9 @@ from typing import Final
 
 from nslab.cluster import naming
 from nslab.cluster.model import Client, Cluster, Node, Pod, Service
+from nslab.cluster.resolvers import resolvers
 from nslab.errors import NotFoundError, UsageError
+from nslab.servers.flows import Lookup
 
 _KINDS: Final = {
     "pod": "pod", "pods": "pod", "po": "pod",
@@ -40,7 +42,10 @@ _BY_KEY: Final[dict[str, Callable[[Cluster], Mapping[str, object]]]] = {
     "client": attrgetter("clients"),
 }
 _IPV4: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
-_FORMS: Final = "write IP:port, [IPv6]:port, pod/NAME:port, svc/NAME:port, node/NAME:port, client/NAME:port or a URL"
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?")
+_FORMS: Final = (
+    "write IP:port, [IPv6]:port, NAME:port, pod/NAME:port, svc/NAME:port, node/NAME:port, client/NAME:port or a URL"
+)
 _SCHEME_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -74,8 +79,9 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where packets go. `port` is 0 where none is written. `protocol` is "http" or "https" of a URL, "udp" for a port
-    that only UDP serves, else empty. `host` is the URL's authority, `path` its path and query. `label` is the text
-    with full names; `service` the key of the Service that was named."""
+    that only UDP serves, else empty. `host` is the host as written, a URL's authority, and `path` a URL's path and
+    query. `label` is the text with full names; `service` the key of the Service that was named. With a `lookup` there
+    is no `ip` until the source's resolver has found one."""
 
     ip: str
     port: int
@@ -84,6 +90,7 @@ class Destination:
     host: str = ""
     path: str = ""
     service: str = ""
+    lookup: Lookup | None = None
 
 
 def pod_source(cluster: Cluster, pod: Pod) -> Source:
@@ -209,7 +216,11 @@ def destination(cluster: Cluster, text: str, source: Source) -> Destination:
     host, port = _split(text)
     if "/" in host:
         return _object(cluster, text, host, port, source)
-    return Destination(_address(cluster, host, port, source), _number(text, port) if port else 0, text)
+    number = _number(text, port) if port else 0
+    address = _address(cluster, host, source)
+    if address:
+        return Destination(address, number, text)
+    return Destination("", number, text, host=text, lookup=lookup(cluster, host, source))
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -233,8 +244,9 @@ def _number(text: str, port: str) -> int:
     return int(port)
 
 
-def _address(cluster: Cluster, host: str, port: str, source: Source) -> str:
-    """The address that a literal or a name means; only literals and localhost mean one without a DNS server."""
+def _address(cluster: Cluster, host: str, source: Source) -> str:
+    """The address that a literal means, or a name of the source's hosts file; empty for a name that its resolver has
+    to look up."""
     if _IPV4.fullmatch(host):
         if all(int(octet) <= 255 for octet in host.split(".")):
             return host
@@ -246,21 +258,27 @@ def _address(cluster: Cluster, host: str, port: str, source: Source) -> str:
             return str(IPv6Address(host))
         except AddressValueError as error:
             raise UsageError(f"{host}: is no IPv6 address: {error}", hint=_FORMS) from error
-    if host == "localhost":
-        return "127.0.0.1"
-    raise _needs_dns(cluster, host, port, source)
+    client = cluster.clients.get(source.reference.removeprefix("client/"))
+    return resolvers(cluster).hosts(cluster.pods.get(source.pod), client).get(host.lower(), "")
 
 
-def _needs_dns(cluster: Cluster, host: str, port: str, source: Source) -> NotFoundError:
-    labels = host.split(".")
-    namespace = labels[1] if len(labels) > 1 else source.namespace
-    key = f"{namespace}/{labels[0]}"
-    if key not in cluster.services:
-        key = next((each for each in cluster.services if each.endswith(f"/{labels[0]}")), "")
-    reference = f"svc/{key}:{port or 'PORT'}" if key else "svc/NAMESPACE/NAME:PORT"
-    return NotFoundError(
-        f"{host}: names need cluster DNS, which this version of nslab does not have", hint=f"write {reference}"
-    )
+def name_of(cluster: Cluster, text: str, source: Source) -> Destination:
+    """A name that is to be looked up and nothing else. Raises as `lookup` does."""
+    return Destination("", 0, text, host=text, lookup=lookup(cluster, text, source))
+
+
+def lookup(cluster: Cluster, name: str, source: Source) -> Lookup:
+    """How the source's resolver looks a name up. Raises UsageError where it is no name, or there is no server to
+    ask."""
+    text = name.removesuffix(".")
+    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in text.split(".")):
+        raise UsageError(f"{name}: is no name", hint=_FORMS)
+    pod = cluster.pods.get(source.pod)
+    resolver = resolvers(cluster).of(pod) if pod else resolvers(cluster).machine
+    if not resolver.servers:
+        raise UsageError(f"{name}: {source.reference} has no name server", hint="see its dnsPolicy and dnsConfig")
+    names = tuple(each for each in resolver.attempts(name) if len(each) <= 253)
+    return Lookup(names, resolver.servers)
 
 
 def _url(cluster: Cluster, text: str, source: Source) -> Destination:
@@ -275,7 +293,9 @@ def _url(cluster: Cluster, text: str, source: Source) -> Destination:
     tail = rest[len(authority):].partition("#")[0]
     number = _number(text, port) if port else _SCHEME_PORTS[scheme]
     path = tail if tail.startswith("/") else f"/{tail}"
-    return Destination(_address(cluster, host, str(number), source), number, text, scheme, authority, path)
+    address = _address(cluster, host, source)
+    found = None if address else lookup(cluster, host, source)
+    return Destination(address, number, text, scheme, authority, path, lookup=found)
 
 
 def _object(cluster: Cluster, text: str, host: str, port: str, source: Source) -> Destination:

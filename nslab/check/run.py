@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from nslab.check.model import Check, Expectation, Report
+from nslab.check.names import normal
 from nslab.cluster.model import Cluster
 from nslab.servers import prober
 from nslab.servers.flows import Flow, FlowResult
@@ -95,6 +96,7 @@ def judge(expectation: Expectation, result: FlowResult) -> str:
     faults = [
         _verdict_fault(expectation, result), _responder_fault(expectation, result),
         _spread_fault(expectation, result), _client_fault(expectation, result), _status_fault(expectation, result),
+        _names_fault(expectation, result),
     ]
     return "; ".join(filter(None, faults))
 
@@ -152,6 +154,17 @@ def _status_fault(expectation: Expectation, result: FlowResult) -> str:
     wrong = {status: number for status, number in result.statuses.items() if status != str(expectation.status)}
     if wrong or not result.statuses:
         return f"expected status {expectation.status}, got {_some(wrong) if wrong else 'no HTTP answer'}"
+    return ""
+
+
+def _names_fault(expectation: Expectation, result: FlowResult) -> str:
+    if "open" not in result.counts:
+        return ""
+    if expectation.code and result.statuses.keys() != {expectation.code}:
+        return f"expected {expectation.code}, got {_some(result.statuses)}"
+    if expectation.answers is not None and expectation.answers != normal(result.answers):
+        found = _some(result.answers) if result.answers else "no records"
+        return f"expected {_some(expectation.answers)}, got {found}"
     return ""
 
 

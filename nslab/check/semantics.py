@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from nslab.cluster.addons import is_dns_port
 from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.model import Cluster, ContainerPort, Endpoint, Node, Pod, Service, ServicePort
 
@@ -147,10 +148,24 @@ def responder_ports(pod: Pod) -> list[ContainerPort]:
     return [port for container in pod.containers if container.image != "host" for port in container.ports]
 
 
+def version_name(cluster: Cluster) -> str:
+    """The name that every server of the cluster's zone has a TXT record of."""
+    return f"dns-version.{cluster.lab.cluster.domain}"
+
+
 def responder_of(cluster: Cluster, endpoint: Endpoint) -> str:
     """The name under which an endpoint answers: a Pod's key, `client/NAME` of a client, empty for a stranger."""
     client = (f"client/{client.name}" for client in cluster.clients.values() if client.ip == endpoint.ip)
     return endpoint.pod or next(client, "")
+
+
+def is_name_server(cluster: Cluster, endpoint: Endpoint, protocol: str) -> bool:
+    """Whether a name server listens at an endpoint: a question finds out who answers, not a connection."""
+    pod = cluster.pods.get(endpoint.pod)
+    return pod is not None and any(
+        is_dns_port(pod, port) for port in responder_ports(pod)
+        if (port.port, port.protocol) == (endpoint.port, protocol)
+    )
 
 
 def is_identified(cluster: Cluster, endpoint: Endpoint, protocol: str) -> bool:

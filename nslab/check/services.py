@@ -9,7 +9,17 @@ from typing import Final, NamedTuple
 
 from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, OPEN_TIMEOUT, QUIET, REFUSED, Expectation
 from nslab.check.references import Source, node_source, pod_source
-from nslab.check.semantics import Fate, Masquerade, internal_fate, is_identified, is_proxied, reachable, responder_of
+from nslab.check.semantics import (
+    Fate,
+    Masquerade,
+    internal_fate,
+    is_identified,
+    is_name_server,
+    is_proxied,
+    reachable,
+    responder_of,
+    version_name,
+)
 from nslab.cluster.model import Cluster, Endpoint, Pod, Service, ServicePort
 from nslab.servers.flows import Flow
 
@@ -49,6 +59,7 @@ def expect(
     endpoints = {(each.ip, each.port): each for fate in fates for each in fate.endpoints}.values()
     verdicts = frozenset[str]().union(*(_VERDICTS[fate.verdict] for fate in fates))
     identified = [is_identified(cluster, each, way.port.protocol) for each in endpoints]
+    asks = bool(endpoints) and all(is_name_server(cluster, each, way.port.protocol) for each in endpoints)
     sticky = bool(way.service.affinity_timeout) and len(fates) == 1 and len(endpoints) > 1
     each_answers = spread and all(identified) and not way.service.affinity_timeout
     share = min(shares.values(), default=1.0)
@@ -59,12 +70,14 @@ def expect(
         "Session affinity" if sticky else _group(way, fates), f"{label}: {told}",
         source.reference, destination,
         Flow(
-            "", source.netns, way.port.protocol.lower(), way.ip, way.number, timeout=_timeout(verdicts),
+            "", source.netns, "dns" if asks else way.port.protocol.lower(), way.ip, way.number,
+            timeout=_timeout(verdicts),
             count=_STICKY_ATTEMPTS if sticky else ceil(4 / share) if each_answers and endpoints else 2,
             quiet=_timeout(verdicts) if all(identified) else QUIET,
+            query=(version_name(cluster), "TXT"), stream=way.port.protocol == "TCP",
         ),
         verdicts, frozenset(shares), not all(identified), frozenset(shares) if each_answers else frozenset(),
-        share, sticky, clients if endpoints else None,
+        share, sticky, clients if endpoints and not asks else None,
         skipped=_cannot_tell(cluster, way.port, endpoints, identified),
     )
 

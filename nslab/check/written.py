@@ -11,14 +11,17 @@ from nslab.api.objects import Body
 from nslab.check import references
 from nslab.check.flow_file import FIELDS, Asked, Faults, decode
 from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, Expectation
+from nslab.check.names import normal
 from nslab.check.semantics import is_identified, reachable
 from nslab.cluster.model import Cluster, Service
+from nslab.dns.wire import CODES
 from nslab.errors import ManifestError, NotFoundError, UsageError
 
 GROUP: Final = "Written checks"
 
 _OWN_FIELDS: Final = ("name", "expect", "spread")
-_FIELDS: Final = (*(field for field in FIELDS if field != "id"), *_OWN_FIELDS)
+_FIELDS: Final = (*(field for field in FIELDS if field not in ("id", "type")), *_OWN_FIELDS)
+_NAME_FIELDS: Final = ("name", "from", "dns", "type", "expect", "count", "timeout")
 _EXPECT_FIELDS: Final = ("verdict", "status", "service", "pod", "client_ip")
 # A person's "refused" is any answer that says no; a derived check asks for the exact one.
 _VERDICTS: Final = {"open": OPEN, "refused": frozenset(["refused", "unreachable"]), "blocked": BLOCKED}
@@ -55,7 +58,7 @@ def written(cluster: Cluster, checks: Sequence[Body] | None = None, where: str =
 
 def _decode(cluster: Cluster, body: Body, faults: Faults) -> Iterator[Expectation]:
     if "dns" in body:
-        faults.add(("dns",), "dns: needs cluster DNS, which this version of nslab does not have")
+        yield from _name_checks(cluster, body, faults)
         return
     wanted = _expect(cluster, body.get("expect", "open"), faults)
     spread = faults.value(body, "spread", bool, "true or false", False)
@@ -72,6 +75,32 @@ def _decode(cluster: Cluster, body: Body, faults: Faults) -> Iterator[Expectatio
             title = f"{name} ({asked.source.reference})"
         expectation = _expectation(cluster, asked, wanted, title)
         yield _spread(cluster, asked, expectation, wanted, "count" in body, faults) if spread else expectation
+
+
+def _name_checks(cluster: Cluster, body: Body, faults: Faults) -> Iterator[Expectation]:
+    """A check of kind dns, {from, dns: NAME, type, expect: [records], count, timeout}; `expect` may also be a
+    verdict, or {code: NXDOMAIN}."""
+    faults.unknown(body, _NAME_FIELDS)
+    expect = body.get("expect", "open")
+    code, answers, verdict = "", None, "open"
+    if isinstance(expect, list) and all(isinstance(each, str) for each in expect):
+        answers = normal(expect)
+    elif isinstance(expect, dict) and expect.keys() == {"code"} and expect["code"] in CODES.values():
+        code = expect["code"]
+    elif isinstance(expect, str) and expect in _VERDICTS:
+        verdict = expect
+    else:
+        faults.add(("expect",), "expect: must be a list of records, open, refused, blocked or {code: NXDOMAIN}")
+    name = faults.value(body, "name", str, "a string", "")
+    asked_for = {key: value for key, value in body.items() if key in FIELDS} | {"proto": "dns", "to": body["dns"]}
+    flows = decode(cluster, asked_for, faults)
+    for asked in flows:
+        label = f"{asked.source.reference} asks for {asked.to.label} {asked.flow.query[1]}"
+        title = (f"{name} ({asked.source.reference})" if len(flows) > 1 else name) or label
+        yield Expectation(
+            GROUP, title, asked.source.reference, asked.to.label, asked.flow, _VERDICTS[verdict], code=code,
+            answers=answers,
+        )
 
 
 def _told(wanted: _Wanted) -> str:

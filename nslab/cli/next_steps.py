@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nslab.cluster.model import Client, Cluster, Service
+from nslab.cluster.resolvers import resolvers
 
 
 def next_steps(cluster: Cluster) -> list[str]:
@@ -16,7 +17,7 @@ def next_steps(cluster: Cluster) -> list[str]:
 def curl(cluster: Cluster) -> list[str]:
     """One curl of a Service that has an endpoint, from the place that sees most of the way to it: from the internet
     to a VIP, from the VPC to a NodePort, from a Pod to a ClusterIP."""
-    lines = sorted(line for service in cluster.services.values() for line in _ways(cluster, service))
+    lines = sorted(line for service in cluster.asked_services.values() for line in _ways(cluster, service))
     return [line for _, line in lines[:1]]
 
 
@@ -34,12 +35,15 @@ def _ways(cluster: Cluster, service: Service) -> Iterator[tuple[int, str]]:
         yield 1, _line(f"client/{inside.name}", node.ip, port.node_port)
     asker = next((pod for pod in cluster.pods.values() if not pod.host_network), None)
     if service.cluster_ip and asker:
-        yield 2, _line(f"pod/{asker.key.removeprefix('default/')}", service.cluster_ip, port.port)
+        host = service.cluster_ip
+        if resolvers(cluster).asks_cluster(asker):
+            host = service.name if service.namespace == asker.namespace else f"{service.name}.{service.namespace}"
+        yield 2, _line(f"pod/{asker.key.removeprefix('default/')}", host, port.port)
 
 
 def _client(cluster: Cluster, network: str) -> Client | None:
     return next((client for client in cluster.clients.values() if client.network == network), None)
 
 
-def _line(reference: str, ip: str, port: int) -> str:
-    return f"nslab exec {reference} -- curl -s http://{ip}{'' if port == 80 else f':{port}'}/"
+def _line(reference: str, host: str, port: int) -> str:
+    return f"nslab exec {reference} -- curl -s http://{host}{'' if port == 80 else f':{port}'}/"

@@ -29,7 +29,7 @@ EXPECTED = {
 }
 """What may come back for `--expect`: refused is every answer that says no, blocked is none at all."""
 
-PROTOCOLS = ("tcp", "udp", "icmp", "http", "https")
+PROTOCOLS = ("tcp", "udp", "icmp", "http", "https", "dns")
 HEADINGS = ("FROM", "TO", "PROTO", "VERDICT", "RESPONDERS", "CLIENT IPS", "RTT MS")
 ANYWHERE = ("pod", "svc", "node", "client")
 
@@ -38,7 +38,8 @@ ANYWHERE = ("pod", "svc", "node", "client")
 @click.option("--from", "source", metavar="REF", shell_complete=complete_references("pod", "node", "client"),
               help="Where packets leave: pod/NAME, deploy/NAME, node/NAME, client/NAME; 'pod/*/*' is all Pods.")
 @click.option("--to", "target", metavar="DEST", shell_complete=complete_references(*ANYWHERE),
-              help="Where they go: IP:port, pod/NAME:port, svc/NAME:port, node/NAME:port or a URL.")
+              help="Where they go: IP:port, NAME:port, pod/NAME:port, svc/NAME:port, node/NAME:port or a URL; with "
+                   "--proto dns a name.")
 @click.option("--proto", type=click.Choice(PROTOCOLS), help="Default: what DEST implies.")
 @click.option("--count", type=click.IntRange(min=1), help="How many attempts, each its own connection. Default: 1.")
 @click.option("--timeout", type=seconds, metavar="TIME", help="How long to wait for one answer. Default: 1s.")
@@ -74,10 +75,10 @@ def probe(source: str | None, target: str | None, proto: str | None, count: int 
 def asked(cluster: Cluster, body: Json) -> list[Asked]:
     """The flows of the command's options. Raises NotFoundError and UsageError."""
     from nslab.check.flow_file import Faults, decode
-    from nslab.check.references import destination, sources
+    from nslab.check.references import destination, name_of, sources
 
     # The decoder gathers faults of whole files; here an unknown name is an error of its own kind.
-    destination(cluster, body["to"], sources(cluster, body["from"])[0])
+    (name_of if body.get("proto") == "dns" else destination)(cluster, body["to"], sources(cluster, body["from"])[0])
     faults = Faults()
     flows = decode(cluster, {"id": "1", **body}, faults)
     if faults.found:
@@ -128,6 +129,8 @@ def row(answer: Json) -> tuple[str, ...]:
     """One line of the table; the round trip is the median."""
     counts = answer["counts"]
     verdict = answer["verdict"] if len(counts) == 1 and answer["attempts"] == 1 else _counted(counts)
+    if "dns" in answer and answer["dns"]["status"]:
+        verdict += f" ({', '.join(answer['dns']['answers'] or answer['dns']['status'])})"
     rtt = answer["rtt_ms"]["median"]
     return (
         answer["from"], answer["to"], answer["proto"], verdict, _counted(answer["responders"]),

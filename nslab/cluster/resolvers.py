@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nslab.api.objects import Body
 from nslab.cluster.addons import DNS_NAME, NAMESPACE, NODE_LOCAL_IP, node_local
 from nslab.cluster.ipv4 import parse_range, to_text
-from nslab.cluster.model import Cluster, Pod
+from nslab.cluster.model import Client, Cluster, Pod
 
 MAX_SERVERS, MAX_SEARCHES = 3, 32
 """What kubelet (pkg/kubelet/network/dns) and resolv.conf(5) take at most."""
@@ -57,16 +57,51 @@ def internet_server(cluster: Cluster) -> str:
     return to_text(parse_range(cluster.lab.vpc.internet_range).first + 1)
 
 
+Hosts = list[tuple[str, tuple[str, ...]]]
+"""Lines of a hosts file beside those of localhost: an address and its names."""
+
+
+def pod_hosts(pod: Pod, domain: str) -> tuple[Hosts, Hosts]:
+    """A Pod's own line (with the fully qualified name if it has a subdomain), and those of its hostAliases."""
+    spec: Body = pod.body.get("spec") or {}
+    hostname = spec.get("hostname") or pod.name
+    names: tuple[str, ...] = (hostname,)
+    if spec.get("subdomain"):
+        names = f"{hostname}.{spec['subdomain']}.{pod.namespace}.svc.{domain}", hostname
+    aliases = [(alias["ip"], tuple(alias.get("hostnames") or ())) for alias in spec.get("hostAliases") or ()]
+    return [(pod.ip, names)], aliases
+
+
+def machine_hosts(cluster: Cluster, client: Client | None = None) -> Hosts:
+    """The lines of all nodes, which nodes and clients have; a client has its own before them."""
+    own = [(client.ip, (client.name,))] if client else []
+    return [*own, *((node.ip, (node.name,)) for node in cluster.nodes.values())]
+
+
 class Resolvers:
     """Everybody's resolver in a Cluster. `machine` is a node's, and a client's."""
 
     def __init__(self, cluster: Cluster) -> None:
         service = cluster.services.get(f"{NAMESPACE}/{DNS_NAME}")
+        self._cluster = cluster
         self.machine = Resolver((internet_server(cluster),))
         self._domain = cluster.lab.cluster.domain
         self._server = service.cluster_ip if service else ""
         self._cached = node_local(cluster)
         self._known: dict[tuple[str, str], Resolver] = {}
+
+    def hosts(self, pod: Pod | None, client: Client | None = None) -> dict[str, str]:
+        """The addresses that the hosts file of a Pod, of a client or (with neither) of a node gives to names."""
+        if pod is None or pod.host_network:
+            lines = machine_hosts(self._cluster, client)
+        else:
+            own, aliases = pod_hosts(pod, self._domain)
+            lines = [*own, *aliases]
+        found = {"localhost": "127.0.0.1"}
+        for ip, names in lines:
+            for name in names:
+                found.setdefault(name.lower(), ip)
+        return found
 
     def of(self, pod: Pod) -> Resolver:
         """A Pod's, by dnsPolicy and dnsConfig (kubernetes.io/docs/concepts/services-networking/dns-pod-service)."""
@@ -79,6 +114,10 @@ class Resolvers:
             resolver = self._cluster_first(pod)
         config = spec.get("dnsConfig")
         return _configured(resolver, config) if config else resolver
+
+    def asks_cluster(self, pod: Pod) -> bool:
+        """Whether a Pod's first server is the cluster's."""
+        return bool(self._server) and self.of(pod).servers[:1] in ((self._server,), (NODE_LOCAL_IP,))
 
     def _cluster_first(self, pod: Pod) -> Resolver:
         """The cluster's DNS Service, or the node's cache; where there is none, the node's own resolver."""
@@ -102,3 +141,11 @@ def _configured(resolver: Resolver, config: Body) -> Resolver:
         value = option.get("value")
         options[option["name"]] = option["name"] if value is None else f"{option['name']}:{value}"
     return Resolver(tuple(servers)[:MAX_SERVERS], tuple(searches)[:MAX_SEARCHES], tuple(options.values()))
+
+
+def resolvers(cluster: Cluster) -> Resolvers:
+    """Everybody's resolver, found once for a Cluster."""
+    found = cluster.__dict__.get("resolvers")
+    if not isinstance(found, Resolvers):
+        found = cluster.__dict__["resolvers"] = Resolvers(cluster)
+    return found

@@ -7,11 +7,9 @@ which its hostNetwork Pods share, and a client's name themselves and all nodes.
 
 from __future__ import annotations
 
-from typing import Any
-
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Pod
-from nslab.cluster.resolvers import Resolvers
+from nslab.cluster.resolvers import Hosts, machine_hosts, pod_hosts, resolvers
 from nslab.components.part import client_identity, node_identity
 from nslab.netstate.model import NetState
 
@@ -27,41 +25,28 @@ fe00::2\tip6-allrouters
 
 def desired(cluster: Cluster) -> NetState:
     """All files."""
-    resolvers = Resolvers(cluster)
-    machine = resolvers.machine.text()
-    nodes = [f"{node.ip}\t{node.name}" for node in cluster.nodes.values()]
-    hosts = {node_identity(cluster, node)[0]: _machine_hosts(nodes) for node in cluster.nodes.values()}
+    lab, domain, known = cluster.lab.name, cluster.lab.cluster.domain, resolvers(cluster)
+    machine, nodes = known.machine.text(), LOCAL_NAMES + _lines(machine_hosts(cluster))
+    texts = {node_identity(cluster, node)[0]: (nodes, machine) for node in cluster.nodes.values()}
     for client in cluster.clients.values():
         name = client_identity(cluster, client)[0]
-        hosts[name] = _machine_hosts([f"{client.ip}\t{client.name}", *nodes])
+        texts[name] = LOCAL_NAMES + _lines(machine_hosts(cluster, client)), machine
     for pod in cluster.pods.values():
         if not pod.host_network:
-            hosts[naming.pod_netns(cluster.lab.name, pod)] = pod_hosts(pod, cluster.lab.cluster.domain)
+            texts[naming.pod_netns(lab, pod)] = hosts_file(pod, domain), known.of(pod).text()
     files: dict[str, str] = {}
-    for name, text in hosts.items():
-        files[f"/etc/netns/{name}/hosts"] = text
-        files[f"/etc/netns/{name}/resolv.conf"] = machine
-    for pod in cluster.pods.values():
-        if not pod.host_network:
-            name = naming.pod_netns(cluster.lab.name, pod)
-            files[f"/etc/netns/{name}/resolv.conf"] = resolvers.of(pod).text()
-    return NetState(cluster.lab.name, files=files)
+    for name, (hosts, resolver) in texts.items():
+        files[f"/etc/netns/{name}/hosts"] = hosts
+        files[f"/etc/netns/{name}/resolv.conf"] = resolver
+    return NetState(lab, files=files)
 
 
-def pod_hosts(pod: Pod, domain: str) -> str:
-    """The hosts file of a Pod: its own name (with the fully qualified one if it has a subdomain) and hostAliases."""
-    spec: dict[str, Any] = pod.body.get("spec") or {}
-    hostname = spec.get("hostname") or pod.name
-    names = hostname
-    if spec.get("subdomain"):
-        names = f"{hostname}.{spec['subdomain']}.{pod.namespace}.svc.{domain}\t{hostname}"
-    text = f"# Kubernetes-managed hosts file.\n{LOCAL_NAMES}{pod.ip}\t{names}\n"
-    aliases = spec.get("hostAliases") or []
-    if aliases:
-        text += "\n# Entries added by HostAliases.\n"
-        text += "".join("\t".join([alias["ip"], *alias.get("hostnames", [])]) + "\n" for alias in aliases)
-    return text
+def hosts_file(pod: Pod, domain: str) -> str:
+    """The hosts file of a Pod."""
+    own, aliases = pod_hosts(pod, domain)
+    text = f"# Kubernetes-managed hosts file.\n{LOCAL_NAMES}{_lines(own)}"
+    return f"{text}\n# Entries added by HostAliases.\n{_lines(aliases)}" if aliases else text
 
 
-def _machine_hosts(lines: list[str]) -> str:
-    return LOCAL_NAMES + "".join(f"{line}\n" for line in lines)
+def _lines(hosts: Hosts) -> str:
+    return "".join("\t".join([ip, *names]) + "\n" for ip, names in hosts)

@@ -31,13 +31,14 @@ class View(Protocol):
 class Referral:
     """A question that others have to be asked before it can be answered: `name` of the query's type, at one of
     `servers` after the other. `begun` is the part of the answer that leads to the name, `limit` the octets that the
-    reply may have."""
+    reply may have, `identity` who gives it."""
 
     query: Query
     name: bytes
     servers: Sequence[Server]
     limit: int
     begun: Reply = field(default_factory=Reply)
+    identity: bytes = b""
 
     def complete(self, found: Reply | None) -> bytes:
         """The reply, once the others have said `found`; None where none of them answered."""
@@ -46,40 +47,41 @@ class Referral:
         else:
             whole = (*self.begun.answer, *found.answer)
             reply = Reply(found.code & 15, whole, found.authority, found.additional, self.begun.authoritative)
-        return wire.encode_reply(self.query, reply, self.limit, recursive=True)
+        return wire.encode_reply(self.query, replace(reply, identity=self.identity), self.limit, recursive=True)
 
 
-def answer(octets: bytes, view: View, *, tcp: bool = False, turn: int = 0) -> bytes | Referral:
+def answer(
+    octets: bytes, view: View, *, tcp: bool = False, turn: int = 0, identity: bytes = b""
+) -> bytes | Referral:
     """The reply to a packet; empty where nothing must be answered. Never raises, whatever the packet holds.
 
     Several addresses of one name come in another order with each `turn`. Over UDP the reply has at most the octets
-    that the asker takes; `tcp` says that it came over TCP.
+    that the asker takes; `tcp` says that it came over TCP. `identity` is the server's, for those who ask.
     """
-    limit = wire.TCP_LIMIT
     try:
         query = wire.decode_query(octets)
         if query is None:
             return b""
-        limit = _limit(query, tcp)
-        known = view.lookup(query.name, query.type)
-        if known is not None and not known[1]:
-            return wire.encode_reply(query, _turned(known[0], turn), limit, recursive=True)
-        begun, name = known or (Reply(), query.name)
-        servers = view.servers(name)
-        if servers and query.flags & wire.RD:
-            return Referral(query, name, servers, limit, begun)
-        if not query.flags & wire.RD:
-            reply = begun if begun.answer else Reply(wire.REFUSED)
-        else:
-            reply = replace(begun, code=wire.SERVFAIL)
-        return wire.encode_reply(query, reply, limit, recursive=True)
+        reply = _reply(query, view, turn)
     except wire.QueryError as fault:
-        limit = _limit(fault.query, tcp)
-        return wire.encode_reply(fault.query, Reply(fault.code), limit, recursive=True)
+        query, reply = fault.query, Reply(fault.code)
+    limit = wire.TCP_LIMIT if tcp else min(query.payload or wire.UDP_LIMIT, wire.PAYLOAD)
+    if isinstance(reply, Referral):
+        return replace(reply, limit=limit, identity=identity)
+    if query.wants_identity:
+        reply = replace(reply, identity=identity)
+    return wire.encode_reply(query, reply, limit, recursive=True)
 
 
-def _limit(query: Query, tcp: bool) -> int:
-    return wire.TCP_LIMIT if tcp else min(query.payload or wire.UDP_LIMIT, wire.PAYLOAD)
+def _reply(query: Query, view: View, turn: int) -> Reply | Referral:
+    known = view.lookup(query.name, query.type)
+    if known is not None and not known[1]:
+        return _turned(known[0], turn)
+    begun, name = known or (Reply(), query.name)
+    servers = view.servers(name)
+    if not query.flags & wire.RD:
+        return begun if begun.answer else Reply(wire.REFUSED)
+    return Referral(query, name, servers, 0, begun) if servers else replace(begun, code=wire.SERVFAIL)
 
 
 def _turned(reply: Reply, turn: int) -> Reply:

@@ -7,7 +7,7 @@ as text changes letters only: a length is at most 63, and the first letter is 65
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,13 @@ IN = 1
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 
+CODES = {
+    NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
+    REFUSED: "REFUSED", BADVERS: "BADVERS",
+}
+"""Response codes as people write them."""
+PORT = 53
+
 QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 UDP_LIMIT, PAYLOAD, TCP_LIMIT = 512, 1232, 65535
 """Octets of a message: over UDP without EDNS, over UDP at most (what passes any link unfragmented, as agreed on the
@@ -30,6 +37,8 @@ DNS flag day of 2020), over TCP."""
 _HEADER = struct.Struct("!HHHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
+_OPTION = struct.Struct("!HH")
+_NSID = 3
 _POINTER = 0xC0
 _DO = 0x8000
 
@@ -49,7 +58,8 @@ class QueryError(Exception):
 
 class Query(NamedTuple):
     """A query. `flags` are the header's; `question` its octets, as they are repeated in the reply; `name` the name
-    asked for, in lower case. `payload` is what the asker takes over UDP, 0 without EDNS; `dnssec` its DO bit."""
+    asked for, in lower case. `payload` is what the asker takes over UDP, 0 without EDNS; `dnssec` its DO bit;
+    `wants_identity` says that it asks who the server is (NSID, RFC 5001)."""
 
     number: int
     flags: int
@@ -58,6 +68,7 @@ class Query(NamedTuple):
     type: int = 0
     payload: int = 0
     dnssec: bool = False
+    wants_identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +83,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is said to a question."""
+    """What is said to a question. `identity` is that of the server, empty where it does not say."""
 
     code: int = NOERROR
     answer: tuple[Record, ...] = ()
     authority: tuple[Record, ...] = ()
     additional: tuple[Record, ...] = ()
     authoritative: bool = False
+    identity: bytes = b""
 
 
 def decode_query(octets: bytes) -> Query | None:
@@ -133,14 +145,28 @@ def _decode_options(octets: bytes, query: Query, at: int, skipped: int, addition
         if kind == OPT:
             if found is not None or first or number < skipped:
                 raise MalformedError("a message has at most one OPT, of the root, among its additional records")
-            found = payload, extended
+            found = payload, extended, _options(octets[at - length : at])
     if found is None:
         return query
-    payload, extended = found
-    query = query._replace(payload=max(payload, UDP_LIMIT), dnssec=bool(extended & _DO))
+    payload, extended, options = found
+    query = query._replace(
+        payload=max(payload, UDP_LIMIT), dnssec=bool(extended & _DO), wants_identity=_NSID in options
+    )
     if extended >> 16 & 0xFF:
         raise QueryError(BADVERS, query)
     return query
+
+
+def _options(octets: bytes) -> dict[int, bytes]:
+    """The options of an OPT record by code."""
+    found, at = {}, 0
+    while at < len(octets):
+        code, length = _OPTION.unpack_from(octets, at)
+        at += _OPTION.size + length
+        if at > len(octets):
+            raise MalformedError("an option beyond its record")
+        found[code] = octets[at - length : at]
+    return found
 
 
 def _skip_name(octets: bytes, at: int) -> int:
@@ -153,10 +179,15 @@ def _skip_name(octets: bytes, at: int) -> int:
     return at + 1
 
 
-def encode_query(number: int, name: bytes, kind: int, *, payload: int = PAYLOAD) -> bytes:
-    """A recursive query with EDNS."""
+def encode_query(number: int, name: bytes, kind: int, *, identify: bool = False) -> bytes:
+    """A recursive query with EDNS; `identify` asks who answers it."""
     header = _HEADER.pack(number, RD, 1, 0, 0, 1)
-    return b"".join((header, name, _QUESTION.pack(kind, IN), b"\0", _RECORD.pack(OPT, payload, 0, 0)))
+    return b"".join((header, name, _QUESTION.pack(kind, IN), _opt(PAYLOAD, 0, {_NSID: b""} if identify else {})))
+
+
+def _opt(payload: int, extended: int, options: Mapping[int, bytes]) -> bytes:
+    data = b"".join(_OPTION.pack(code, len(value)) + value for code, value in options.items())
+    return b"\0" + _RECORD.pack(OPT, payload, extended, len(data)) + data
 
 
 def encode_reply(query: Query, reply: Reply, limit: int, *, recursive: bool) -> bytes:
@@ -167,7 +198,7 @@ def encode_reply(query: Query, reply: Reply, limit: int, *, recursive: bool) -> 
     options = b""
     if query.payload:
         extended = reply.code >> 4 << 24 | (_DO if query.dnssec else 0)
-        options = b"\0" + _RECORD.pack(OPT, PAYLOAD, extended, 0)
+        options = _opt(PAYLOAD, extended, {_NSID: reply.identity} if query.wants_identity else {})
     room = limit - len(options)
     parts, counts = [query.question], [0, 0, 0]
     size = _HEADER.size + len(query.question)
@@ -238,7 +269,7 @@ def _decode_reply(octets: bytes) -> tuple[Query, Reply, bool]:
     at += _QUESTION.size
     query = Query(number, flags, octets[12:at], name.lower(), kind)
     sections: list[list[Record]] = [[], [], []]
-    code = flags & 15
+    code, identity = flags & 15, b""
     for section, count in zip(sections, counts, strict=True):
         for _ in range(count):
             owner, at = decode_name(octets, at)
@@ -248,11 +279,12 @@ def _decode_reply(octets: bytes) -> tuple[Query, Reply, bool]:
                 raise MalformedError("a record beyond the end")
             if kind == OPT:
                 code |= ttl >> 24 << 4
+                identity = _options(octets[at : at + length]).get(_NSID, b"")
             elif of_class == IN:
                 section.append(Record(owner, kind, ttl, _expanded(octets, kind, at, length)))
             at += length
     answer, authority, additional = (tuple(section) for section in sections)
-    return query, Reply(code, answer, authority, additional, bool(flags & AA)), bool(flags & TC)
+    return query, Reply(code, answer, authority, additional, bool(flags & AA), identity), bool(flags & TC)
 
 
 def decode_name(octets: bytes, at: int) -> tuple[bytes, int]:

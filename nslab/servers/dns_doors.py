@@ -7,20 +7,27 @@ import socket
 import time
 from functools import partial
 
-from nslab.servers.dns_server import DnsServer
+from nslab.servers.dns_server import DnsServer, Door
 from nslab.servers.dns_stream import DnsStream, framed
 from nslab.servers.listeners import Listener
 from nslab.servers.sockets import BATCH, CHUNK, Connection, Street, TcpDoor, UdpDoor
 
 
+def door_of(wanted: Listener) -> Door:
+    """What a listener's socket is to the name servers."""
+    who = wanted.identity
+    name = f"{who.namespace}/{who.pod}" if who.pod else who.node
+    return Door(wanted.speaks, (wanted.netns, wanted.uid), name.encode())
+
+
 class DnsUdpDoor(UdpDoor):
     """A name server's UDP socket."""
 
-    __slots__ = ("kind", "place", "server")
+    __slots__ = ("door", "server")
 
     def __init__(self, street: Street, sock: socket.SocketType, wanted: Listener, server: DnsServer) -> None:
         super().__init__(street, sock, wanted.identity, wanted.port)
-        self.kind, self.place, self.server = wanted.speaks, (wanted.netns, wanted.uid), server
+        self.door, self.server = door_of(wanted), server
 
     def ready(self, events: int, now: float) -> None:
         sock = self.sock
@@ -31,7 +38,7 @@ class DnsUdpDoor(UdpDoor):
                 return
             except OSError:
                 continue  # an ICMP error that an earlier answer met
-            self._send(peer, self.server.answer(self.kind, self.place, octets, partial(self._send, peer), now))
+            self._send(peer, self.server.answer(self.door, octets, partial(self._send, peer), now))
 
     def _send(self, peer: tuple[str, int], octets: bytes) -> None:
         if octets:
@@ -43,11 +50,11 @@ class DnsUdpDoor(UdpDoor):
 class DnsTcpDoor(TcpDoor):
     """A name server's listening TCP socket."""
 
-    __slots__ = ("kind", "place", "server")
+    __slots__ = ("door", "server")
 
     def __init__(self, street: Street, sock: socket.SocketType, wanted: Listener, server: DnsServer) -> None:
         super().__init__(street, sock, wanted.identity, wanted.port)
-        self.kind, self.place, self.server = wanted.speaks, (wanted.netns, wanted.uid), server
+        self.door, self.server = door_of(wanted), server
 
     def connection(self, sock: socket.SocketType, peer: tuple[str, int]) -> Connection:
         return DnsConnection(self, sock)
@@ -60,7 +67,7 @@ class DnsConnection(Connection):
 
     def __init__(self, door: DnsTcpDoor, sock: socket.SocketType) -> None:
         def ask(octets: bytes) -> bytes:
-            return door.server.answer(door.kind, door.place, octets, self._reply, time.monotonic(), tcp=True)
+            return door.server.answer(door.door, octets, self._reply, time.monotonic(), tcp=True)
 
         super().__init__(door, sock, DnsStream(ask))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from nslab.dns.answer import Referral, View, answer
 from nslab.dns.cache import Cache
@@ -24,6 +24,14 @@ from nslab.servers.dns_asking import Asker
 
 Place = tuple[str, str]
 """A netns and the uid of who lives there."""
+
+
+class Door(NamedTuple):
+    """Through which socket a question came: the kind of its server (dns.views), where that is, and who it is."""
+
+    kind: str
+    place: Place
+    name: bytes
 
 
 class DnsServer:
@@ -69,18 +77,16 @@ class DnsServer:
         self._caches.pop(place, None)
 
     def answer(
-        self, kind: str, place: Place, octets: bytes, later: Callable[[bytes], None], now: float, *, tcp: bool = False
+        self, door: Door, octets: bytes, later: Callable[[bytes], None], now: float, *, tcp: bool = False
     ) -> bytes:
-        """What a server answers to a packet; empty where that is nothing, or nothing yet: others have to be
-        asked first, and then `later` is called with it."""
+        """What the server behind a door answers to a packet; empty where that is nothing, or nothing yet: others have
+        to be asked first, and then `later` is called with it."""
         self._turn += 1
-        result = answer(octets, self._views[kind], tcp=tcp, turn=self._turn)
-        return result if isinstance(result, bytes) else self._refer(kind, place, result, later, now)
+        result = answer(octets, self._views[door.kind], tcp=tcp, turn=self._turn, identity=door.name)
+        return result if isinstance(result, bytes) else self._refer(door, result, later, now)
 
-    def _refer(
-        self, kind: str, place: Place, referral: Referral, later: Callable[[bytes], None], now: float
-    ) -> bytes:
-        cache = self._caches.setdefault(place, Cache())
+    def _refer(self, door: Door, referral: Referral, later: Callable[[bytes], None], now: float) -> bytes:
+        cache = self._caches.setdefault(door.place, Cache())
         question = referral.name, referral.query.type
         known = cache.get(*question, now)
         if known is not None:
@@ -92,5 +98,5 @@ class DnsServer:
             later(referral.complete(reply))
 
         # The internet's server asks the host's from where they are known: the host's own netns.
-        self.asker.ask("" if kind == INTERNET else place[0], question, referral.servers, found, now)
+        self.asker.ask("" if door.kind == INTERNET else door.place[0], question, referral.servers, found, now)
         return b""

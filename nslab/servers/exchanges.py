@@ -139,14 +139,18 @@ class StreamExchange(Exchange):
     def _opening(self) -> bytes:
         """What is sent first."""
 
+    @property
+    def _peer(self) -> tuple[str, int]:
+        """Where it connects to."""
+        return self.flow.ip, self.flow.port
+
     def prepare(self) -> None:
         self.unsent = self._opening()
 
     def _begin(self, now: float) -> str:
-        flow = self.flow
         self.connected = False
         self._open(socket.SOCK_STREAM)
-        number = self.sock.connect_ex((flow.ip, flow.port))
+        number = self.sock.connect_ex(self._peer)
         if number not in _HEALTHY:
             raise OSError(number, os.strerror(number))
         # On one machine the handshake is mostly done by now, so the request may go out without a wait.

@@ -19,12 +19,23 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """How a stub resolver looks a name up: the full names that it tries one after the other until one is there, and
+    the addresses of the servers, of which it asks another where one does not answer."""
+
+    names: tuple[str, ...]
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """Packets to send: `count` separate attempts from the netns `netns` to `ip`:`port`.
 
     `protocol` is tcp, udp, icmp, http, https or dns. tcp and udp ask the responder behind the port who it is; a peer
     that is no responder is still open once it has accepted (tcp) or answered (udp). `timeout` is in seconds, for one
-    attempt. `source` is the source address to bind, empty for the kernel's choice. `query` is (name, type) for dns.
+    attempt. `source` is the source address to bind, empty for the kernel's choice. `query` is (name, type) for dns,
+    which asks over TCP at once where `stream` says so. With a `lookup` there is no `ip`: each attempt looks it up
+    first, and dns asks the lookup's servers for its names.
     With an `interval` (seconds) the attempts start that far apart, without one all at once. `quiet` is how long (in
     seconds) a tcp peer that has accepted may be silent, while nobody else says anything either, before it counts as
     no responder.
@@ -40,6 +51,8 @@ class Flow:
     source: str = ""
     http: HttpRequest | None = None
     query: tuple[str, str] = ("", "A")
+    stream: bool = False
+    lookup: Lookup | None = None
     interval: float = 0.0
     quiet: float = 1.0
 
@@ -52,7 +65,8 @@ class FlowResult:
     came back), "unreachable" (no route, or an ICMP unreachable of a host or network), "error" (anything else, said
     in `detail`). `responders` counts NAMESPACE/POD of the answers, `client_ips` the source addresses they saw.
     `rtts` are in seconds, of open attempts. The http fields are those of the last answer; `statuses` counts them all,
-    for dns the response codes (NOERROR, NXDOMAIN, ..). `answers` are the records' texts of the last dns answer.
+    for dns the response codes (NOERROR, NXDOMAIN, ..). `answers` are the data of the records of the type asked for
+    that the last dns answer has, and `aliases` the names that led to them.
     """
 
     id: str
@@ -64,6 +78,7 @@ class FlowResult:
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
     answers: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
     detail: str = ""
 
     @property

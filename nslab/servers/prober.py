@@ -48,7 +48,10 @@ class Round:
         self.loop = ExchangeLoop(self._conclude)
         self._flows = flows
         self._results = [FlowResult(flow.id) for flow in flows]
-        self._kinds = {protocol: exchange_for(protocol) for protocol in {flow.protocol for flow in flows}}
+        self._kinds = {
+            key: _with_lookup(exchange_for(key[0])) if key[1] and key[0] != "dns" else exchange_for(key[0])
+            for key in {_kind(flow) for flow in flows}
+        }
         self._progress = progress
         self._total = sum(flow.count for flow in flows)
         self._done = 0
@@ -101,7 +104,7 @@ class Round:
             if not indexes:
                 return False
             for netns, group in itertools.groupby(indexes, lambda index: flows[index].netns):
-                loop.start(netns, (kinds[flows[at].protocol](flows[at], results[at]) for at in group))
+                loop.start(netns, (kinds[_kind(flows[at])](flows[at], results[at]) for at in group))
             self._last_start = time.monotonic()
         return True
 
@@ -116,6 +119,17 @@ class Round:
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total)
+
+
+def _kind(flow: Flow) -> tuple[str, bool]:
+    """What decides which exchange a flow needs."""
+    return flow.protocol, flow.lookup is not None
+
+
+def _with_lookup(kind: Callable[[Flow, FlowResult], Exchange]) -> Callable[[Flow, FlowResult], Exchange]:
+    from nslab.servers.dns_exchange import NamedExchange
+
+    return lambda flow, result: NamedExchange(flow, result, kind)
 
 
 def exchange_for(protocol: str) -> Callable[[Flow, FlowResult], Exchange]:

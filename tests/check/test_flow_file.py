@@ -55,7 +55,9 @@ BAD = """\
 - {id: d, from: pod/shop/cart, to: "10.0.0.1:53", proto: udp, http: {path: /}}
 - {id: e, from: pod/shop/cart, to: "10.0.0.1"}
 - {id: f, from: pod/shop/cart, to: "10.0.0.1:53", proto: dns}
-- {id: g, from: pod/shop/cart, to: "10.0.0.1:53", count: true}
+- {id: g, from: pod/shop/cart, to: web, proto: dns, type: Q}
+- {id: h, from: pod/shop/cart, to: "10.0.0.1:53", type: A}
+- {id: i, from: pod/shop/cart, to: "10.0.0.1:53", count: true}
 - just text
 """
 
@@ -69,7 +71,7 @@ def test_all_faults_in_one_pass() -> None:
         "flows.yaml:2:4: flow a: the id is given twice",
         "flows.yaml:2:57: flow a: count: must be above 0 and at most 1000000, not 0",
         "flows.yaml:2:32: flow a: to: svc/shop/web:grpc: the Service has no port named 'grpc'; named ports: http",
-        "flows.yaml:5:3: flow b: proto 'sctp' is not known; one of tcp, udp, icmp, http, https",
+        "flows.yaml:5:3: flow b: proto 'sctp' is not known; one of tcp, udp, icmp, http, https, dns",
         "flows.yaml:6:3: flow b: timeout: must be a number of seconds, not 'soon'",
         "flows.yaml:7:10: flow b: http: the field 'paths' is not known; did you mean 'path'?",
         "flows.yaml:7:29: flow b: http: insecure: must be true or false, not 'maybe'",
@@ -79,9 +81,13 @@ def test_all_faults_in_one_pass() -> None:
         "flows.yaml:8:56: flow c: proto udp does not go with the URL http://10.0.0.1/",
         "flows.yaml:9:63: flow d: http: does not go with proto udp",
         "flows.yaml:10:32: flow e: to: 10.0.0.1 has no port; write 10.0.0.1:PORT",
-        "flows.yaml:11:51: flow f: proto dns needs cluster DNS, which this version of nslab does not have",
-        "flows.yaml:12:51: flow g: count: must be a whole number, not True",
-        "flows.yaml:13:3: a flow must be a mapping, not 'just text'",
+        "flows.yaml:11:32: flow f: to: 10.0.0.1:53: is no name; write IP:port, [IPv6]:port, NAME:port, "
+        "pod/NAME:port, svc/NAME:port, node/NAME:port, client/NAME:port or a URL",
+        "flows.yaml:12:53: flow g: type: 'Q' is not known; "
+        "one of A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, ANY",
+        "flows.yaml:13:54: flow h: type: goes with proto dns",
+        "flows.yaml:14:51: flow i: count: must be a whole number, not True",
+        "flows.yaml:15:3: a flow must be a mapping, not 'just text'",
     ]
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from nslab.api.objects import Object
-from nslab.check.references import destination, keys, node_source, parse, pod_source, sources
-from nslab.cluster.model import ContainerPort
+from nslab.check.references import client_source, destination, keys, node_source, parse, pod_source, sources
+from nslab.cluster.model import ContainerPort, ServicePort
 from nslab.errors import NotFoundError, UsageError
-from tests.check.shop import NODES, PODS, SHOP, lab, pod
+from nslab.servers.flows import Lookup
+from tests.check.shop import CLIENTS, NODES, PODS, SHOP, lab, pod, service
 
 WEB_1 = pod_source(SHOP, PODS["shop/web-1"])
 
@@ -126,14 +127,6 @@ def test_urls(text: str, port: int, host: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), [
-    ("web:80", "web: names need cluster DNS, which this version of nslab does not have", "write svc/shop/web:80"),
-    ("web.shop.svc.cluster.local:80",
-     "web.shop.svc.cluster.local: names need cluster DNS, which this version of nslab does not have",
-     "write svc/shop/web:80"),
-    ("http://cart:7070/", "cart: names need cluster DNS, which this version of nslab does not have",
-     "write svc/shop/cart:7070"),
-    ("example.com:80", "example.com: names need cluster DNS, which this version of nslab does not have",
-     "write svc/NAMESPACE/NAME:PORT"),
     ("svc/wep:80", "svc/wep: not found in the lab", "did you mean svc/shop/web?"),
     ("svc/web:grpc", "svc/web:grpc: the Service has no port named 'grpc'", "named ports: http"),
     ("svc/cart:http", "svc/cart:http: the Service has no port named 'http'",
@@ -161,6 +154,10 @@ def test_unknown_destination(text: str, message: str, hint: str) -> None:
     ("::1:80", "::1:80: an IPv6 address stands in brackets"),
     ("ftp://10.1.2.3/", "ftp://10.1.2.3/: the scheme 'ftp' is not known"),
     ("http:///path", "http:///path: names no host"),
+    ("a..b:80", "a..b: is no name"),
+    ("-a:80", "-a: is no name"),
+    (f"{'a' * 64}:80", f"{'a' * 64}: is no name"),
+    ("http://a_b*/", "a_b*: is no name"),
     ("pod/shop/*:80", "pod/shop/*:80: a destination is one object, not a pattern"),
     ("ingress/web:80", "ingress/web:80: no packets go there"),
     ("node/node-1:http", "node/node-1:http: 'http' is no port"),
@@ -170,6 +167,48 @@ def test_malformed_destination(text: str, message: str) -> None:
         destination(SHOP, text, WEB_1)
     assert caught.value.message == message
     assert caught.value.hint
+
+
+DNS = service("kube-dns", "10.12.0.10", ServicePort("dns", "UDP", 53, 53, 0, 9))
+WITH_DNS = lab(replace(DNS, namespace="kube-system"))
+
+
+@pytest.mark.parametrize(("text", "names", "port", "host"), [
+    ("web:80", ["web.shop.svc.cluster.local", "web.svc.cluster.local", "web.cluster.local", "web"], 80, "web:80"),
+    ("web.blog:80", ["web.blog.shop.svc.cluster.local", "web.blog.svc.cluster.local", "web.blog.cluster.local",
+                     "web.blog"], 80, "web.blog:80"),
+    ("web.shop.svc.cluster.local.:80", ["web.shop.svc.cluster.local"], 80, "web.shop.svc.cluster.local.:80"),
+    ("a.b.c.d.e.f:80", ["a.b.c.d.e.f", "a.b.c.d.e.f.shop.svc.cluster.local", "a.b.c.d.e.f.svc.cluster.local",
+                        "a.b.c.d.e.f.cluster.local"], 80, "a.b.c.d.e.f:80"),
+    ("http://cart:7070/x", ["cart.shop.svc.cluster.local", "cart.svc.cluster.local", "cart.cluster.local", "cart"],
+     7070, "cart:7070"),
+])
+def test_names_are_left_to_the_sources_resolver(text: str, names: list[str], port: int, host: str) -> None:
+    to = destination(WITH_DNS, text, WEB_1)
+    assert (to.ip, to.port, to.host) == ("", port, host)
+    assert to.lookup == Lookup(tuple(names), ("10.12.0.10",))
+
+
+def test_machines_ask_the_internets_server() -> None:
+    for source in (node_source(WITH_DNS, NODES["node-1"]), client_source(WITH_DNS, CLIENTS["laptop"])):
+        assert destination(WITH_DNS, "www.example.com:80", source).lookup == Lookup(
+            ("www.example.com",), ("198.51.100.1",)
+        )
+
+
+def test_names_of_hosts_files() -> None:
+    aliased = replace(PODS["shop/cart"], body={"spec": {"hostAliases": [{"ip": "10.1.1.1", "hostnames": ["old"]}]}})
+    lab_ = lab(pods={**PODS, aliased.key: aliased})
+    assert destination(lab_, "OLD:80", pod_source(lab_, aliased)).ip == "10.1.1.1"
+    assert destination(lab_, "cart:80", pod_source(lab_, aliased)).ip == aliased.ip
+    assert destination(SHOP, "node-2:80", node_source(SHOP, NODES["node-1"])).ip == "10.128.0.3"
+    assert destination(SHOP, "laptop:80", client_source(SHOP, CLIENTS["laptop"])).ip == "198.51.100.2"
+
+
+def test_a_pod_without_a_name_server() -> None:
+    mute = replace(PODS["shop/cart"], body={"spec": {"dnsPolicy": "None"}})
+    with pytest.raises(UsageError, match="pod/shop/cart has no name server"):
+        destination(lab(pods={mute.key: mute}), "web:80", pod_source(SHOP, mute))
 
 
 def test_bare_names_are_looked_up_where_the_source_is() -> None:

@@ -125,7 +125,7 @@ def test_faults() -> None:
         {**CART_TO_WEB, "expect": {"service": "shop/wep", "pod": 3, "state": 1}},
         {**CART_TO_WEB, "expect": {"verdict": "refused", "status": 200}},
         {"from": "pod/cart", "to": "10.9.9.9:80", "spread": True},
-        {"from": "pod/cart", "dns": "web.shop.svc.cluster.local", "type": "A", "expect": ["10.12.0.20"]},
+        {"from": "pod/cart", "dns": "web.shop.svc.cluster.local", "expect": {"code": "WHO"}, "spread": True},
         {**CART_TO_WEB, "id": "x", "spread": "yes"},
     )
     with pytest.raises(ManifestError) as caught:
@@ -141,7 +141,9 @@ def test_faults() -> None:
         f"{start}[3]: expect: pod: must be a name, not 3",
         f"{start}[4]: expect: refused goes with no other field: nobody answers",
         f"{start}[5]: spread: 10.9.9.9:80 is no Service; name one in expect, as {{service: NS/NAME}}",
-        f"{start}[6]: dns: needs cluster DNS, which this version of nslab does not have",
+        f"{start}[6]: the field 'spread' is not known; "
+        "known: name, from, dns, type, expect, count, timeout",
+        f"{start}[6]: expect: must be a list of records, open, refused, blocked or {{code: NXDOMAIN}}",
         f"{start}[7]: spread: must be true or false, not 'yes'",
         f"{start}[7]: the field 'id' is not known; "
         "known: from, to, proto, count, timeout, http, name, expect, spread",
@@ -157,3 +159,17 @@ def test_checks_of_another_file() -> None:
 def test_written_checks_come_last() -> None:
     assert expectations(with_checks(CART_TO_WEB))[-1].group == GROUP
     assert Attempt("open").responder == ""
+
+
+@pytest.mark.parametrize(("expect", "code", "answers", "verdicts"), [
+    (["10.12.0.20"], "", {"10.12.0.20"}, {"open"}),
+    (["WWW.example.com."], "", {"www.example.com"}, {"open"}),
+    ([], "", set(), {"open"}),
+    ({"code": "NXDOMAIN"}, "NXDOMAIN", None, {"open"}),
+    ("blocked", "", None, {"timeout"}),
+])
+def test_a_check_of_a_name(expect: object, code: str, answers: set[str] | None, verdicts: set[str]) -> None:
+    check = one(**{"from": "pod/shop/cart", "dns": "web", "type": "a", "expect": expect})
+    assert (check.code, check.answers, check.verdicts) == (code, answers, verdicts)
+    assert check.name == "pod/shop/cart asks for web A"
+    assert (check.flow.protocol, check.flow.query) == ("dns", ("web", "A"))

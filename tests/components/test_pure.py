@@ -248,7 +248,7 @@ def test_a_config_map_that_makes_no_sense_is_named(text: str) -> None:
 def test_a_pods_hosts_file_is_kubelets() -> None:
     spec = {"subdomain": "db", "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["foo.local", "bar.local"]}]}
     pod = Pod("shop", "db-0", "u", "10.8.0.9", "node-1", {}, (), body={"spec": spec})
-    assert pod_files.pod_hosts(pod, "cluster.local") == (
+    assert pod_files.hosts_file(pod, "cluster.local") == (
         "# Kubernetes-managed hosts file.\n"
         "127.0.0.1\tlocalhost\n"
         "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -266,7 +266,7 @@ def test_nodes_know_each_other_by_name() -> None:
     files = pod_files.desired(_cluster()).files
     assert "10.128.0.3\tnode-2\n" in files["/etc/netns/x.node.node-1/hosts"]
     assert "10.8.0.2\tp0\n" in files["/etc/netns/x.pod.d.p0/hosts"]
-    assert "nameserver" not in files["/etc/netns/x.pod.d.p0/resolv.conf"]
+    assert files["/etc/netns/x.pod.d.p0/resolv.conf"] == "nameserver 198.51.100.1\n"  # there is no cluster DNS
 
 
 # Explanations

@@ -30,7 +30,7 @@ def test_the_dns_service_and_the_namespaces() -> None:
     dns = an_object("Service", "kube-dns", {"clusterIP": "10.12.0.10", "ports": []}, namespace="kube-system")
     found = names(made(dns, an_object("Namespace", "empty", namespace=""), a_pod("p")))
     assert (found.domain, found.dns_ip) == ("cluster.local", "10.12.0.10")
-    assert found.namespaces == {"kube-system", "empty", "default"}
+    assert found.namespaces == {"default", "empty", "kube-node-lease", "kube-public", "kube-system"}
     assert names(made()).dns_ip == ""
 
 
