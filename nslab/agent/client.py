@@ -24,7 +24,7 @@ from nslab.agent.calls import (
     stop_agent,
 )
 from nslab.agent.store import Paths
-from nslab.errors import BusyError, NotFoundError, UsageError
+from nslab.errors import BusyError, NotFoundError, NslabError, UsageError
 
 if TYPE_CHECKING:
     from nslab.api.objects import Body, Manifest
@@ -176,6 +176,20 @@ def events(lab: str, cursor: messages.Json | None = None) -> tuple[list[messages
     store.load(lab)
     answer = ask(lab, live_agent(lab, None), {"op": "events", "cursor": cursor or {}})
     return answer["lines"], answer["cursor"]
+
+
+def queries(lab: str, since: int = 0) -> list[messages.Json]:
+    """The last queries that the lab's name servers answered, those after number `since` (ResponderClient.queries).
+    Raises NotFoundError where there is no such lab, NslabError where nothing serves it."""
+    from nslab.servers.responder_client import ResponderClient
+
+    store.load(lab)
+    try:
+        with ResponderClient(str(Paths(lab).responder_socket)) as responder:
+            return responder.queries(since)
+    except OSError as error:
+        hint = f"its agent starts it again; its log: {Paths(lab).responder_log}"
+        raise NslabError(f"the responder of lab {lab} does not answer: {error}", hint=hint) from error
 
 
 def kubeconfig(lab: str) -> str:

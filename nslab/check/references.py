@@ -248,7 +248,7 @@ def _address(cluster: Cluster, host: str, source: Source) -> str:
     """The address that a literal means, or a name of the source's hosts file; empty for a name that its resolver has
     to look up."""
     if _IPV4.fullmatch(host):
-        if all(int(octet) <= 255 for octet in host.split(".")):
+        if is_ipv4(host):
             return host
         raise UsageError(f"{host}: is no IPv4 address", hint="each of its four numbers is at most 255")
     if ":" in host:
@@ -260,6 +260,11 @@ def _address(cluster: Cluster, host: str, source: Source) -> str:
             raise UsageError(f"{host}: is no IPv6 address: {error}", hint=_FORMS) from error
     client = cluster.clients.get(source.reference.removeprefix("client/"))
     return resolvers(cluster).hosts(cluster.pods.get(source.pod), client).get(host.lower(), "")
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether a text is an IPv4 address."""
+    return _IPV4.fullmatch(text) is not None and all(int(octet) <= 255 for octet in text.split("."))
 
 
 def name_of(cluster: Cluster, text: str, source: Source) -> Destination:

@@ -36,6 +36,7 @@ SECTIONS = {
         "describe": "nslab.cli.describe:describe",
         "logs": "nslab.cli.logs:logs",
         "rules": "nslab.cli.rules:rules",
+        "dns": "nslab.cli.dns:dns",
     },
     "Changing a running lab": {
         "apply": "nslab.cli.live:apply",

@@ -230,7 +230,7 @@ def _srv(row: ServiceNames, domain: Labels, wanted: Callable[[NamedPort], bool])
     """The SRV records of the ports that are wanted, all with the same part of the weight."""
     name = _service_name(row, domain)
     if row.cluster_ip:
-        found = [(each.port, name) for each in row.ports if wanted(each)]
+        found = list(dict.fromkeys((each.port, name) for each in row.ports if wanted(each)))
     else:
         found = list(dict.fromkeys(
             (member.ports[number], _below(member.label, name))

@@ -6,7 +6,7 @@ unless others are asked for it on behalf of the lab.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nslab.dns import records, wire
 from nslab.dns.authority import Authority, Labels, Origin, Rrsets
@@ -58,6 +58,10 @@ class InternetZones(Authority):
         for kind, values in data.items():
             known = self._names[labels].setdefault(kind, [])
             known += [value for value in values if value not in known]
+
+    def names(self) -> Iterable[tuple[bytes, ...]]:
+        """All names, by their labels."""
+        return self._names
 
     def origin(self, labels: Labels) -> Origin | None:
         for start in range(len(labels) + 1):

@@ -38,7 +38,7 @@ class DnsUdpDoor(UdpDoor):
                 return
             except OSError:
                 continue  # an ICMP error that an earlier answer met
-            self._send(peer, self.server.answer(self.door, octets, partial(self._send, peer), now))
+            self._send(peer, self.server.answer(self.door, peer[0], octets, partial(self._send, peer), now))
 
     def _send(self, peer: tuple[str, int], octets: bytes) -> None:
         if octets:
@@ -57,7 +57,7 @@ class DnsTcpDoor(TcpDoor):
         self.door, self.server = door_of(wanted), server
 
     def connection(self, sock: socket.SocketType, peer: tuple[str, int]) -> Connection:
-        return DnsConnection(self, sock)
+        return DnsConnection(self, sock, peer[0])
 
 
 class DnsConnection(Connection):
@@ -65,9 +65,9 @@ class DnsConnection(Connection):
 
     __slots__ = ()
 
-    def __init__(self, door: DnsTcpDoor, sock: socket.SocketType) -> None:
+    def __init__(self, door: DnsTcpDoor, sock: socket.SocketType, peer: str) -> None:
         def ask(octets: bytes) -> bytes:
-            return door.server.answer(door.door, octets, self._reply, time.monotonic(), tcp=True)
+            return door.server.answer(door.door, peer, octets, self._reply, time.monotonic(), tcp=True)
 
         super().__init__(door, sock, DnsStream(ask))
 

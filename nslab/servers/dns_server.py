@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
+from nslab.dns import records, wire
 from nslab.dns.answer import Referral, View, answer
 from nslab.dns.cache import Cache
 from nslab.dns.cluster_zone import ClusterZone, Names, decode_rows
@@ -26,6 +30,14 @@ Place = tuple[str, str]
 """A netns and the uid of who lives there."""
 
 
+KEPT, TOLD = 5000, 1000
+"""Queries that are remembered, and how many of them are told at once to who asks for them."""
+
+Noted = tuple[int, float, str, bytes, bytes, float]
+"""A query: its number, when it was answered (seconds of the epoch), the asker's address, who answered, the reply, and
+the seconds that it took."""
+
+
 class Door(NamedTuple):
     """Through which socket a question came: the kind of its server (dns.views), where that is, and who it is."""
 
@@ -43,6 +55,8 @@ class DnsServer:
         self._views: dict[str, View] = {}
         self._caches: dict[Place, Cache] = {}
         self._turn = 0
+        self._noted = 0
+        self._journal: deque[Noted] = deque(maxlen=KEPT)
         self._resolve(Outside())
 
     def obey(self, order: Mapping[str, Any]) -> None:
@@ -77,13 +91,31 @@ class DnsServer:
         self._caches.pop(place, None)
 
     def answer(
-        self, door: Door, octets: bytes, later: Callable[[bytes], None], now: float, *, tcp: bool = False
+        self, door: Door, peer: str, octets: bytes, later: Callable[[bytes], None], now: float, *, tcp: bool = False
     ) -> bytes:
         """What the server behind a door answers to a packet; empty where that is nothing, or nothing yet: others have
         to be asked first, and then `later` is called with it."""
         self._turn += 1
         result = answer(octets, self._views[door.kind], tcp=tcp, turn=self._turn, identity=door.name)
-        return result if isinstance(result, bytes) else self._refer(door, result, later, now)
+        if isinstance(result, Referral):
+
+            def send(reply: bytes) -> None:
+                self._note(door, peer, reply, time.monotonic() - now)
+                later(reply)
+
+            result = self._refer(door, result, send, now)
+        if result:
+            self._note(door, peer, result, time.monotonic() - now)
+        return result
+
+    def _note(self, door: Door, peer: str, reply: bytes, seconds: float) -> None:
+        self._noted += 1
+        self._journal.append((self._noted, time.time(), peer, door.name, reply, seconds))
+
+    def queries(self, since: int) -> list[dict[str, Any]]:
+        """The last queries and their answers: those after number `since`, and at most as many as are told at once."""
+        skipped = max(0, len(self._journal) - min(self._noted - since, TOLD))
+        return [_told(*entry) for entry in islice(self._journal, skipped, None)]
 
     def _refer(self, door: Door, referral: Referral, later: Callable[[bytes], None], now: float) -> bytes:
         cache = self._caches.setdefault(door.place, Cache())
@@ -100,3 +132,18 @@ class DnsServer:
         # The internet's server asks the host's from where they are known: the host's own netns.
         self.asker.ask("" if door.kind == INTERNET else door.place[0], question, referral.servers, found, now)
         return b""
+
+
+def _told(
+    number: int, at: float, peer: str, server: bytes, reply: bytes, seconds: float
+) -> dict[str, Any]:
+    """A query as JSON values. What is malformed has no name."""
+    query, said = wire.Query(0, 0), wire.Reply(reply[3] & 15)
+    with suppress(wire.MalformedError):
+        query, said, _ = wire.decode_reply(reply)
+    answers = [f"{records.type_name(each.type)} {records.data_text(each)}" for each in said.answer]
+    return {
+        "number": number, "at": at, "client": peer, "server": server.decode(),
+        "name": wire.text_of(query.name) if query.name else "", "type": records.type_name(query.type),
+        "code": wire.CODES.get(said.code, str(said.code)), "answers": answers, "ms": round(seconds * 1000, 3),
+    }

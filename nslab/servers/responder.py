@@ -8,6 +8,7 @@ It listens on the unix socket PATH (mode 0600) and obeys lines of JSON, each ans
     {"set": ROWS}                      listen on exactly these sockets; those that stay are not touched
     {"add": ROWS, "remove": ROWS}      the same as a difference
         -> {"ok": sockets open, "failed": [{"listener": ROW, "error": text}]}
+    {"queries": NUMBER}                -> {"queries": the last ones that name servers answered, after that number}
     {"stats": true}                    -> {"sockets", "connections", "answered", "exhausted", "rss"}
     {"stop": true}                     -> {"ok": 0, "failed": []}, and the process ends
 
@@ -54,12 +55,14 @@ class Responder:
         if "dns" in order:
             self.street.dns.obey(order["dns"])
             return {"ok": len(self.street.doors), "failed": []}
+        if "queries" in order:
+            return {"queries": self.street.dns.queries(int(order["queries"]))}
         if "stats" in order:
             return self._stats()
         if "stop" in order:
             self.stopping = True
             return {"ok": 0, "failed": []}
-        raise ValueError("none of dns, set, add, remove, stats, stop")
+        raise ValueError("none of dns, set, add, remove, queries, stats, stop")
 
     def _listen(self, listeners: list[Listener], gone: Iterable[Key] | None) -> dict[str, Any]:
         """Have these listeners, and no longer those of `gone`; with None, nothing but these."""

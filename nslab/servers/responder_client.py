@@ -60,6 +60,12 @@ class ResponderClient:
         """Have its name servers know these names (DnsServer.obey)."""
         self._ask({"dns": names})
 
+    def queries(self, since: int = 0) -> list[dict[str, Any]]:
+        """The last queries that name servers answered, those after number `since`: number, at (seconds of the epoch),
+        client, server, name, type, code, answers, ms."""
+        found: list[dict[str, Any]] = self._ask({"queries": since})["queries"]
+        return found
+
     def stats(self) -> dict[str, int]:
         """sockets, connections, answered, exhausted (closed for want of file descriptors) and rss in bytes."""
         return self._ask({"stats": True})

@@ -85,7 +85,7 @@ def test_all_faults_in_one_pass() -> None:
         "pod/NAME:port, svc/NAME:port, node/NAME:port, client/NAME:port or a URL",
         "flows.yaml:12:53: flow g: type: 'Q' is not known; "
         "one of A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, ANY",
-        "flows.yaml:13:54: flow h: type: goes with proto dns",
+        "flows.yaml:13:51: flow h: type: goes with proto dns",
         "flows.yaml:14:51: flow i: count: must be a whole number, not True",
         "flows.yaml:15:3: a flow must be a mapping, not 'just text'",
     ]
