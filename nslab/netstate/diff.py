@@ -143,7 +143,7 @@ class _Difference:
         shaken = fresh | {address.link for address in obsolete}
         renewed = {address.address.partition("/")[0] for address in missing} if obsolete else set()
         for route in sorted(want.routes.values(), key=_needs_others):
-            if have.routes.get(route.destination) != route or shaken & _links_of(route) or route.source in renewed:
+            if have.routes.get(route.destination) != route or shaken & route.links or route.source in renewed:
                 yield ReplaceRoute(want.name, route)
         for key, table in want.tables.items():
             transaction = difference(table, have.tables.get(key))
@@ -194,7 +194,7 @@ class _Difference:
             link for link in have.links if (want.name, link) not in self.kept or not want.links[link].up
         }
         for destination, route in have.routes.items():
-            if destination not in want.routes and not gone & _links_of(route):
+            if destination not in want.routes and not gone & route.links:
                 yield DeleteRoute(want.name, route)
         for key, table in have.tables.items():
             transaction = None if key in want.tables else difference(None, table)
@@ -220,10 +220,6 @@ def _beside(obsolete: set[Address], wanted: frozenset[Address]) -> set[Address]:
 
 def _ordered(addresses: set[Address]) -> list[Address]:
     return sorted(addresses, key=lambda address: (address.link, address.address))
-
-
-def _links_of(route: Route) -> set[str]:
-    return {route.link, *(link for _, link, _ in route.nexthops)}
 
 
 def _needs_others(route: Route) -> bool:

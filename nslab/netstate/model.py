@@ -88,6 +88,11 @@ class Route:
     nexthops: tuple[tuple[str, str, int], ...] = ()
     kind: str = "unicast"
 
+    @property
+    def links(self) -> set[str]:
+        """The links that it leaves by; "" for one that names none."""
+        return {self.link, *(link for _, link, _ in self.nexthops)}
+
 
 class Neighbour(NamedTuple):
     """A permanent neighbour: the IPv4 address `ip` on the link is at `mac`, without asking (ARP) and for ever.
