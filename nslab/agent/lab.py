@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from nslab import errors
 from nslab.agent import containers, store
+from nslab.agent.kube_proxies import KubeProxies
 from nslab.agent.kubelet import Kubelet, mirror, register, wishes
 from nslab.agent.network import Network
 from nslab.agent.objects import Objects
@@ -68,6 +69,7 @@ class Lab:
         self.kubelet: Kubelet | None = None
         self.unborn = False
         self.programming = Programming()
+        self.kube_proxies = KubeProxies(name)
         self.operations = 0
         self.took = 0.0
         self.controllers_due = 0.0
@@ -101,6 +103,7 @@ class Lab:
 
     def _open(self, manifest: Manifest) -> None:
         self.objects = Objects(self.name, Journal(self.paths.journal), on_matter=self.programming.changed)
+        self.objects.store.subscribe(self.kube_proxies.hear)
         self.objects.remember(manifest.objects)
         self.kubelet = Kubelet(self.objects, self.containers)
 
@@ -135,7 +138,8 @@ class Lab:
         """Build the network of an unborn lab, or mend it."""
         self.cluster = allotted  # whatever happens now: from here on ticks lead there
         self.responder.start()
-        self.operations += len(self.network.converge(allotted, progress))
+        started = time.monotonic()
+        self._in_force(self.network.converge(allotted, progress), started, full=True)
         self._listen(allotted)
 
     def give_birth(self) -> None:
@@ -203,7 +207,8 @@ class Lab:
         except errors.NslabError:
             self.objects.changed = True  # an `up` is told, and it is tried again
             raise
-        self._in_force(batch)
+        self.cluster = cluster
+        self._in_force(batch, started, full=observe or not followed)
         if state.leases != self.state.leases:
             self._save(state, cluster)
         self._forget_stale_udp(former if followed else None, cluster)
@@ -211,11 +216,13 @@ class Lab:
         self._report()
         self.took = time.monotonic() - started
 
-    def _in_force(self, batch: Batch) -> None:
-        """Take note of what the network was just given."""
+    def _in_force(self, batch: Batch, started: float, *, full: bool = False) -> None:
+        """Take note of what the network was just given, in a walk that `started` then (monotonic seconds)."""
+        assert self.cluster is not None
         self.operations += len(batch)
         places = (operation.netns for operation in batch if not isinstance(operation, WriteFile | RemoveFile))
-        self.programming.in_force(len(batch), places)
+        followed = self.programming.in_force(len(batch), places)
+        self.kube_proxies.in_force(self.cluster, batch, time.monotonic() - started, followed, full=full)
 
     def _run(self, cluster: Cluster) -> None:
         """Make listeners, processes and probes those of `cluster`, whose network stands. New Pods are ready, and get
@@ -236,12 +243,13 @@ class Lab:
         """The fast way of a change of readiness alone. Raises KernelError."""
         assert self.cluster is not None
         self.readiness.changed = False
+        started = time.monotonic()
         former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
         if self.cluster is not former:
             for key, pod in self.cluster.pods.items():
                 if pod is not former.pods[key]:
                     self.programming.changed("Pod", key, "ready" if pod.ready else "not ready")
-            self._in_force(self.network.follow(self.cluster))
+            self._in_force(self.network.follow(self.cluster), started)
             self._forget_stale_udp(former, self.cluster)
         remembered = self.readiness.remembered()
         if remembered != self.remembered:
@@ -280,6 +288,7 @@ class Lab:
     def tick(self) -> float:
         """What time, the controllers and the probes bring. Returns the seconds until it is due again."""
         self.responder.tick(self.cluster)
+        self.kube_proxies.tick()
         due = [1.0, self.containers.tick(), self.readiness.tick()]
         if self.objects is None or self.kubelet is None or self.cluster is None:
             return min(due)
@@ -303,7 +312,9 @@ class Lab:
             elif self.restarts() != self.reported:
                 self._report()
             self.error = ""
+            self.kube_proxies.level()
         except errors.NslabError as error:
+            self.kube_proxies.failed(error)
             if str(error) != self.error:
                 log.error("following a change: %s", error)
             self.error = str(error)
