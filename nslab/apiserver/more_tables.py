@@ -151,13 +151,6 @@ MORE_COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "controllerrevisions": (
         NAME, Column("CONTROLLER", _controlled_by), Column("REVISION", number("revision")), AGE,
     ),
-    "faults": (
-        NAME,
-        Column("TARGET", field("spec", "target")),
-        Column("EFFECT", field("spec", "effect")),
-        Column("VALUE", field("spec", "value")),
-        AGE,
-    ),
     "leases": (NAME, Column("HOLDER", field("spec", "holderIdentity")), AGE),
     "priorityclasses": (
         NAME, Column("VALUE", number("value")),

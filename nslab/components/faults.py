@@ -5,12 +5,12 @@
     link r --down       r's own end of the link is down
     link r --rate       root qdisc tbf at both ends
     link r --delay      root qdisc netem at both ends, with rate and loss in it
-    link r --loss       the same where the kernel has netem, else nft's `numgen random` in both ends' prerouting hook
+    link r --loss       the same where the kernel has netem, else nft's `numgen random` in the netns of both ends
 
-A qdisc acts on what leaves by its link; that of the far end stands for what would arrive. The blackhole takes a packet
-as if it were sent, so that the sender meets silence as before a dead machine; a drop in nft's output hook would tell
-it EPERM. For the same reason nft loses a packet where it arrives, before conntrack (-200) and any other rule (-300)
-has seen it.
+A qdisc acts on what leaves by its link; that of the far end stands for what would arrive. The blackhole takes a
+packet as if it were sent, so that the sender meets silence as before a dead machine; a drop in nft's output hook
+would tell it EPERM. For the same reason nft loses a packet where it arrives, before conntrack (-200) and any other
+rule (-300) has seen it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from nslab.nft.statements import DROP, IP_SADDR, META_IIFNAME, Below, Compare, C
 TABLE = "faults"
 LINK = "eth0"
 """The link of a Pod, a node or a client to its network."""
+
+QDISCS = {"blackhole": "blackhole", "dead": "blackhole", "rate": "tbf", "delay": "netem"}
+"""The queueing discipline that an effect cannot do without."""
 
 BEFORE_ALL = -400
 BLACKHOLE = Qdisc("blackhole")
