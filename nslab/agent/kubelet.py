@@ -131,12 +131,15 @@ class Kubelet:
 
     def _report_service(self, service: Service) -> None:
         rendered = render.service_object(service)
-        if rendered["spec"] != service.body["spec"]:
-            self.objects.write("Service", rendered)
-        if rendered["status"] == service.body.get("status"):
-            return
         stored = self.objects.store.get("Service", service.namespace, service.name)
-        if stored is not None and stored.get("status") != rendered["status"]:
+        if stored is None:
+            return
+        # A Service that is another by now was written by us just now, or comes back with the next walk.
+        version = service.body["metadata"].get("resourceVersion")
+        if rendered["spec"] != service.body["spec"] and stored["metadata"]["resourceVersion"] == version:
+            self.objects.write("Service", rendered)
+            stored = self.objects.store.get("Service", service.namespace, service.name) or stored
+        if stored.get("status") != rendered["status"]:
             self.objects.write("Service", {**stored, "status": rendered["status"]}, status=True)
 
     def _report_pod(self, cluster: Cluster, pod: Pod, restarts: int) -> bool:
