@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from math import ceil
 
 from nslab.agent.containers import HOST_IMAGE, Containers
-from nslab.agent.objects import Objects
+from nslab.agent.objects import Objects, is_ready, key_of, restarts_of
 from nslab.api.objects import Body, Manifest, Object
 from nslab.apiserver.store import Store
 from nslab.cluster import render, static_pods
+from nslab.cluster.faults import dead_nodes, fault_of
 from nslab.cluster.model import Cluster, Node, Pod, Service
 from nslab.controllers.metadata import micro_timestamp, seconds, timestamp, with_condition
 
-HEARTBEAT = 10.0
-"""Seconds between two renewals of the nodes' Leases (kubelet nodeLeaseDurationSeconds / 4)."""
+BEATS = 4
+"""Renewals of a node's Lease in the grace period after which it counts as dead (a kubelet's default is as many)."""
 
 DRAIN = 1.0
 """Seconds that a Pod of the responder goes on answering once its Services have let go: it needs milliseconds."""
@@ -40,11 +42,16 @@ def wishes(manifest: Manifest, allotted: Cluster) -> tuple[Object, ...]:
 
 
 def register(store: Store, cluster: Cluster) -> None:
-    """Renew the nodes' Leases, and write their status where it is another; show their static Pods."""
+    """Renew the nodes' Leases, and write their status where it is another; show their static Pods. Nobody speaks for
+    a node that is dead."""
     mirror(store, cluster)
+    dead, grace = dead_in(store), cluster.lab.cluster.node_monitor_grace_period
     for node in cluster.nodes.values():
+        if node.name in dead:
+            continue
         _report_node(store, cluster, node)
-        spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": micro_timestamp(time.time())}
+        renewed = micro_timestamp(time.time())
+        spec = {"holderIdentity": node.name, "leaseDurationSeconds": ceil(grace), "renewTime": renewed}
         lease = store.get("Lease", LEASES, node.name)
         if lease is None:
             metadata = {"name": node.name, "namespace": LEASES}
@@ -54,9 +61,15 @@ def register(store: Store, cluster: Cluster) -> None:
             store.update("Lease", {**lease, "spec": spec})
 
 
+def dead_in(store: Store) -> frozenset[str]:
+    """The nodes, by name, that are dead by a Fault of the store."""
+    return dead_nodes(map(fault_of, store.list("Fault")))
+
+
 def mirror(store: Store, cluster: Cluster) -> None:
-    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API."""
-    for name in cluster.nodes:
+    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API. A dead
+    machine says nothing."""
+    for name in cluster.nodes.keys() - dead_in(store):
         node = store.get("Node", "", name)
         missing = store.get("Pod", static_pods.NAMESPACE, static_pods.name_of(name)) is None
         if missing and node is not None and "deletionTimestamp" not in node["metadata"]:
@@ -91,34 +104,59 @@ class Kubelet:
             body["metadata"]["uid"] for body in objects.store.list("Pod")
             if (body.get("status") or {}).get("phase") == "Running"
         }
-        self._reported: dict[str, tuple[bool, str, int]] = {}
+        self._reported: dict[str, tuple[bool, str, int, bool]] = {}
         self._services: dict[str, Service] = {}
         self._ending: dict[str, tuple[float, float, Pod]] = {}
         self._next_beat = 0.0
+        self._silent: frozenset[str] = frozenset()
+        counted = containers.restarts()
+        self._before = {
+            body["metadata"]["uid"]: times - counted.get(key_of(body), 0)
+            for body in objects.store.list("Pod") if (times := restarts_of(body))
+        }
 
     def ready(self, probed: Mapping[str, bool]) -> dict[str, bool]:
         """The Ready condition by Pod key, as far as it is known: a Pod whose network does not stand yet is not."""
         waiting = {
-            f"{body['metadata']['namespace']}/{body['metadata']['name']}": False
+            key_of(body): False
             for body in self.objects.store.list("Pod") if body["metadata"]["uid"] not in self.started
         }
-        return {**probed, **waiting}
+        return {**probed, **waiting, **self.unheard()}
+
+    def unheard(self) -> dict[str, bool]:
+        """The Ready condition of the Pods, by key, on dead nodes: what the API says of them. Their kubelet is silent,
+        and in the end the node lifecycle controller says that they are not."""
+        dead = dead_in(self.objects.store)
+        pods = self.objects.store.list("Pod") if dead else ()
+        return {key_of(body): is_ready(body) for body in pods if body["spec"].get("nodeName") in dead}
+
+    def start(self, cluster: Cluster) -> None:
+        """The Pods of this Cluster have their network; those of living nodes run."""
+        silent = dead_nodes(cluster.faults)
+        self.started.update(pod.uid for pod in cluster.pods.values() if pod.node not in silent)
 
     def beat(self, cluster: Cluster) -> float:
-        """Renew the nodes' Leases where it is time. Returns the seconds until it is again."""
+        """Renew the nodes' Leases where it is time, or where one has come back. Returns the seconds until it is time
+        again."""
         now = time.monotonic()
-        if now < self._next_beat:
+        former, self._silent = self._silent, dead_in(self.objects.store)
+        if now < self._next_beat and not former - self._silent:
             return self._next_beat - now
-        self._next_beat = now + HEARTBEAT
         register(self.objects.store, cluster)
-        return HEARTBEAT
+        self._next_beat = now + cluster.lab.cluster.node_monitor_grace_period / BEATS
+        return self._next_beat - now
 
     # --- Pods
 
     def report(self, cluster: Cluster, restarts: Mapping[str, int]) -> None:
         """Write the status of every Pod whose network stands, and what its Services were given."""
+        silent = dead_nodes(cluster.faults)
         for key, pod in cluster.pods.items():
-            state = (pod.ready, pod.ip, restarts.get(key, 0))
+            if pod.node in silent:
+                self._reported.pop(pod.uid, None)  # others say meanwhile how it is
+                continue
+            crashed = cluster.suffers(f"pod/{key}", "crash")
+            state = (pod.ready, pod.ip, restarts.get(key, 0) + self._before.get(pod.uid, 0), crashed)
             if self._reported.get(pod.uid) != state and self._report_pod(cluster, pod, state[2]):
                 self._reported[pod.uid] = state
         for key, service in cluster.services.items():
@@ -155,7 +193,8 @@ class Kubelet:
             conditions = with_condition(conditions, condition, now)
         for field in ("containerStatuses", "initContainerStatuses"):
             for number, item in enumerate(new.get(field) or ()):
-                item["state"] = {"running": {"startedAt": started}}
+                if "running" in item["state"]:
+                    item["state"] = {"running": {"startedAt": started}}
                 if number == 0:
                     item["restartCount"] = restarts
         status = {**old, **new, "startTime": started, "conditions": conditions}
@@ -169,7 +208,8 @@ class Kubelet:
         """Take Pods that are being deleted to their end; their Services have let go of them. Returns the seconds
         until there is more to do."""
         now = time.monotonic()
-        present = {pod.uid: pod for pod in cluster.pods.values() if pod.terminating}
+        silent = dead_nodes(cluster.faults)
+        present = {pod.uid: pod for pod in cluster.pods.values() if pod.terminating and pod.node not in silent}
         for uid in [uid for uid in self._ending if uid not in present]:
             del self._ending[uid]
         for uid, pod in present.items():
