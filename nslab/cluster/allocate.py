@@ -8,7 +8,7 @@ from dataclasses import replace
 from nslab.api.objects import Manifest, Object
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
 from nslab.cluster.endpoints import EndpointSource, LabelIndex
-from nslab.cluster.faults import faults
+from nslab.cluster.faults import faults, possible
 from nslab.cluster.ipv4 import to_text
 from nslab.cluster.model import Cluster, Container, ContainerPort, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
@@ -40,7 +40,9 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
         for item in service_objects
     }
     inferred, warnings = _infer_ports(pending, service_objects, selected)
-    pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready or {}, leases, cursors)
+    broken = faults(objects)
+    ready = possible(ready or {}, broken)
+    pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready, leases, cursors)
 
     endpoints = EndpointSource(pods, nodes, selected, objects)
     return Cluster(
@@ -54,7 +56,7 @@ def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | Non
             {client.name: client.ip for client in clients.values()}, dict(grants.numbers), cursors,
         ),
         manifest.warnings + warnings,
-        faults(objects),
+        broken,
     )
 
 
@@ -65,10 +67,12 @@ def _texts(addresses: Mapping[str, int]) -> dict[str, str]:
 def with_readiness(cluster: Cluster, ready: Mapping[str, bool]) -> Cluster:
     """The same Cluster with the readiness of the Pods in `ready` (Pod key to Ready condition), and with it the
     endpoints of the Services that select them. Keys that no Pod has are ignored; leases, names and order stay.
+    A Pod that a fault keeps from being ready stays unready whatever `ready` says.
     This is the hot path of one endpoint's change: only what the changed Pods stand behind is touched.
 
     The very same object comes back where nothing differs.
     """
+    ready = possible(ready, cluster.faults)
     changed = {
         key: state for key, state in ready.items() if key in cluster.pods and cluster.pods[key].ready != state
     }
