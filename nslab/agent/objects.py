@@ -16,6 +16,7 @@ from nslab.api.objects import Body, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
 from nslab.apiserver.store import Store
 from nslab.cluster.allocate import allocate
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
@@ -92,6 +93,7 @@ class Objects:
     places: Mapping[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
     promised: dict[tuple[str, str], Pod] = field(default_factory=dict)
+    _memo: Memo = field(default_factory=Memo)
     _quiet: bool = False
     _uids: int = 0
 
@@ -178,8 +180,8 @@ class Objects:
     def cluster(self, lab: LabSpec, leases: Leases, ready: Mapping[str, bool]) -> Cluster:
         """The Cluster of these objects. One that asks for what cannot be had is left out, and the log says so."""
         bodies = {kind: self.store.by_age(kind) for kind in NETWORK}
-        found = manifest(lab, bodies, self.places)
-        cluster, refused = possible(found, leases, ready)
+        found = manifest(lab, bodies, self.places, self._memo)
+        cluster, refused = possible(found, leases, ready, self._memo)
         for reference, reason in refused.items():
             if self.refused.get(reference) != reason:
                 log.warning("%s: %s", " ".join(filter(None, reference)), reason)
@@ -203,27 +205,37 @@ def places(applied: Iterable[Object]) -> Places:
     return {_reference(item): (number, item.where) for number, item in enumerate(applied)}
 
 
-def manifest(
-    lab: LabSpec, bodies: Bodies, known: Places
-) -> Manifest:
+def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = None) -> Manifest:
     """What `allocate` makes a Cluster of: the stored objects, without those that controllers turn into others, or
     made of others. `known` are the places of those that were applied."""
+    memo = memo or Memo()
     labels = {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies.get("Node", ())}
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
     names = {node.name for node in nodes}
-    selecting = {
-        _key(body) for body in bodies.get("Service", ()) if body["spec"].get("selector")
-    }
-    found = []
-    for kind in sorted(NETWORK & bodies.keys()):
-        for body in bodies[kind]:
-            if not _is_derived(kind, body, names, selecting):
-                reference = (kind, *_key(body))
-                number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
-                item = Object(body["apiVersion"], *reference, body, where or " ".join(reference))
-                found.append((_position(body, number, known), item))
-    found.sort(key=lambda pair: pair[0])
-    return Manifest(replace(lab, nodes=nodes), tuple(item for _, item in found))
+    services = tuple(bodies.get("Service", ()))
+    selecting = memo.one("selecting", services, lambda: {
+        _key(body) for body in services if body["spec"].get("selector")
+    })
+    there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
+
+    def placed(kind: str) -> tuple[tuple[int, Object], ...]:
+        kept = {_key(body): body for body in there[kind] if not _is_derived(kind, body, names, selecting)}
+        causes = {key: (body, known) for key, body in kept.items()}
+        return tuple(memo.each(f"objects {kind}", causes, lambda key: _placed(kind, kept[key], known)).values())
+
+    kinds = {kind: (those, known, names, selecting) for kind, those in there.items()}
+    found = tuple(memo.each("objects", kinds, placed).values())
+    together = memo.one("manifest", found, lambda: tuple(
+        item for _, item in sorted((pair for pairs in found for pair in pairs), key=lambda pair: pair[0])
+    ))
+    return Manifest(memo.one("lab", (lab, nodes), lambda: replace(lab, nodes=nodes)), together)
+
+
+def _placed(kind: str, body: Body, known: Places) -> tuple[int, Object]:
+    """A stored object, and where it stands among the applied ones."""
+    reference = (kind, *_key(body))
+    number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
+    return _position(body, number, known), Object(body["apiVersion"], *reference, body, where or " ".join(reference))
 
 
 def _position(body: Body, number: int, known: Places) -> int:
@@ -233,14 +245,14 @@ def _position(body: Body, number: int, known: Places) -> int:
 
 
 def possible(
-    found: Manifest, leases: Leases, ready: Mapping[str, bool]
+    found: Manifest, leases: Leases, ready: Mapping[str, bool], memo: Memo | None = None
 ) -> tuple[Cluster, dict[tuple[str, str, str], str]]:
     """The Cluster of what can be had, and the reasons of what was left out. Raises CapacityError where the Lab itself
     asks for too much."""
     refused: dict[tuple[str, str, str], str] = {}
     while True:
         try:
-            return allocate(found, leases, ready), refused
+            return allocate(found, leases, ready, memo), refused
         except CapacityError as error:
             culprit = next((item for item in found.objects if item.where == error.where), None)
             if culprit is None:
