@@ -7,8 +7,11 @@ import time
 from collections.abc import Iterator, Mapping
 from math import ceil
 
-from nslab.agent.containers import HOST_IMAGE, Containers
-from nslab.agent.objects import Objects, is_ready, key_of, restarts_of
+from nslab.agent.containers import HOST_IMAGE, Containers, Key
+from nslab.agent.objects import Objects, conditions_of, is_ready, key_of
+from nslab.agent.pod_events import PodEvents
+from nslab.agent.pod_status import pod_status, unmet_gates
+from nslab.agent.readiness import Readiness
 from nslab.api.objects import Body, Manifest, Object
 from nslab.apiserver.store import Store
 from nslab.cluster import render, static_pods
@@ -97,31 +100,41 @@ def _report_node(store: Store, cluster: Cluster, node: Node) -> None:
 class Kubelet:
     """All nodes' kubelets. It writes status and Leases into the store, and ends the Pods that are being deleted."""
 
-    def __init__(self, objects: Objects, containers: Containers) -> None:
+    def __init__(self, objects: Objects, containers: Containers, readiness: Readiness) -> None:
         self.objects = objects
         self.containers = containers
+        self.readiness = readiness
+        self.events = PodEvents(objects.store, time.time)
+        readiness.on_event = self._note
         self.started: set[str] = {
             body["metadata"]["uid"] for body in objects.store.list("Pod")
             if (body.get("status") or {}).get("phase") == "Running"
         }
-        self._reported: dict[str, tuple[bool, str, int, bool]] = {}
+        self._reported: dict[str, tuple[bool, str]] = {}
+        self._gated: dict[str, bool] = {}
         self._services: dict[str, Service] = {}
         self._ending: dict[str, tuple[float, float, Pod]] = {}
         self._next_beat = 0.0
         self._silent: frozenset[str] = frozenset()
-        counted = containers.restarts()
-        self._before = {
-            body["metadata"]["uid"]: times - counted.get(key_of(body), 0)
-            for body in objects.store.list("Pod") if (times := restarts_of(body))
-        }
+
+    def _note(self, container: Key, reason: str, message: str) -> None:
+        record = self.events.normal if reason in ("Started", "Killing") else self.events.warning
+        record(*container, reason, message)
 
     def ready(self, probed: Mapping[str, bool]) -> dict[str, bool]:
         """The Ready condition by Pod key, as far as it is known: a Pod whose network does not stand yet is not."""
-        waiting = {
-            key_of(body): False
-            for body in self.objects.store.list("Pod") if body["metadata"]["uid"] not in self.started
+        pods = self.objects.store.list("Pod")
+        waiting = {key_of(body): False for body in pods if body["metadata"]["uid"] not in self.started}
+        self._gated = {
+            key_of(body): False for body in pods
+            if body["spec"].get("readinessGates") and unmet_gates(body["spec"], conditions_of(body))
         }
-        return {**probed, **waiting, **self.unheard()}
+        return {**self.gated(probed), **waiting, **self.unheard()}
+
+    def gated(self, ready: Mapping[str, bool]) -> dict[str, bool]:
+        """These Ready conditions, False where a Pod's readiness gates were not met when the network last followed the
+        objects."""
+        return {**ready, **self._gated}
 
     def unheard(self) -> dict[str, bool]:
         """The Ready condition of the Pods, by key, on dead nodes: what the API says of them. Their kubelet is silent,
@@ -148,16 +161,17 @@ class Kubelet:
 
     # --- Pods
 
-    def report(self, cluster: Cluster, restarts: Mapping[str, int]) -> None:
+    def report(self, cluster: Cluster) -> None:
         """Write the status of every Pod whose network stands, and what its Services were given."""
         silent = dead_nodes(cluster.faults)
-        for key, pod in cluster.pods.items():
+        stale, self.readiness.stale = self.readiness.stale, set()
+        for pod in cluster.pods.values():
             if pod.node in silent:
                 self._reported.pop(pod.uid, None)  # others say meanwhile how it is
                 continue
-            crashed = cluster.suffers(f"pod/{key}", "crash")
-            state = (pod.ready, pod.ip, restarts.get(key, 0) + self._before.get(pod.uid, 0), crashed)
-            if self._reported.get(pod.uid) != state and self._report_pod(cluster, pod, state[2]):
+            state = (pod.ready, pod.ip)
+            new = pod.uid in stale or self._reported.get(pod.uid) != state
+            if new and self._report_pod(cluster, pod):
                 self._reported[pod.uid] = state
         for key, service in cluster.services.items():
             if self._services.get(key) is not service:
@@ -180,26 +194,19 @@ class Kubelet:
         if stored.get("status") != rendered["status"]:
             self.objects.write("Service", {**stored, "status": rendered["status"]}, status=True)
 
-    def _report_pod(self, cluster: Cluster, pod: Pod, restarts: int) -> bool:
+    def _report_pod(self, cluster: Cluster, pod: Pod) -> bool:
         stored = self.objects.store.get("Pod", pod.namespace, pod.name)
         if stored is None or stored["metadata"]["uid"] != pod.uid:
             return False
-        now = time.time()
+        states = {one.name: self.readiness.state((pod.key, pod.uid, one.name)) for one in pod.containers}
+        if not pod.ready and cluster.suffers(f"pod/{pod.key}", "unready"):
+            states = {name: state._replace(ready=False) for name, state in states.items()}
         old = stored.get("status") or {}
-        started = old.get("startTime") or timestamp(now)
-        new = render.pod_status(cluster, pod)
-        conditions = list(old.get("conditions") or ())
-        for condition in new["conditions"]:
-            conditions = with_condition(conditions, condition, now)
-        for field in ("containerStatuses", "initContainerStatuses"):
-            for number, item in enumerate(new.get(field) or ()):
-                if "running" in item["state"]:
-                    item["state"] = {"running": {"startedAt": started}}
-                if number == 0:
-                    item["restartCount"] = restarts
-        status = {**old, **new, "startTime": started, "conditions": conditions}
+        status = pod_status(cluster, pod, old, states, time.time())
         if status != old:
             self.objects.write("Pod", {**stored, "status": status}, status=True)
+        if status["phase"] != "Running":
+            self.objects.changed = True  # it has ended, and its network goes
         return True
 
     # --- The end of Pods
@@ -233,6 +240,8 @@ class Kubelet:
         grace = stored["metadata"].get("deletionGracePeriodSeconds", 0)
         marked = seconds(stored["metadata"].get("deletionTimestamp"))
         left = min(max(marked - time.time(), 0.0), grace) if marked else 0.0
+        for container in pod.containers:
+            self.events.normal(pod.key, pod.uid, container.name, "Killing", f"Stopping container {container.name}")
         if any(container.image == HOST_IMAGE for container in pod.containers):
             self.containers.ask_to_end(pod)
             return now + min(left, DRAIN), now + left

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nslab.agent.merging import is_another, merged, wish
+from nslab.agent.pod_status import unmet_gates
 from nslab.api.kinds import KINDS
-from nslab.api.objects import Body, LabSpec, Manifest, Object
+from nslab.api.objects import Body, ClusterSpec, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
 from nslab.apiserver.store import Store
 from nslab.cluster.allocate import allocate
@@ -101,9 +102,10 @@ class Objects:
         self.store = _Keeping(self.promised, self.journal, new_uid=self._new_uid)
         self.store.subscribe(self._note)
 
-    def start(self, max_pods: int) -> None:
-        """Let the controllers begin. Call it once the nodes have been heard of."""
-        self.controllers = ControlPlane(self.store, time.time, Settings(max_pods=max_pods))
+    def start(self, spec: ClusterSpec, hear: Callable[[], None]) -> None:
+        """Let the controllers begin, once the nodes have been heard of. `hear` lets the nodes speak."""
+        settings = Settings(grace=spec.node_monitor_grace_period, max_pods=spec.max_pods_per_node)
+        self.controllers = ControlPlane(self.store, time.time, settings, hear)
 
     def _new_uid(self) -> str:
         """The same changes give the same uids, so that a plan tells the truth."""
@@ -303,8 +305,19 @@ def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
 
 def is_ready(pod: Body) -> bool:
     """The Ready condition of a stored Pod."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions_of(pod))
+
+
+def conditions_of(pod: Body) -> list[Body]:
+    """The conditions of a stored Pod."""
+    return (pod.get("status") or {}).get("conditions") or []
+
+
+def _opens_or_closes(old: Body, body: Body) -> bool:
+    """Whether a change of a Pod's status is one of its readiness gates."""
+    if not body["spec"].get("readinessGates"):
+        return False
+    return unmet_gates(old["spec"], conditions_of(old)) != unmet_gates(body["spec"], conditions_of(body))
 
 
 def _is_awaited(pod: Body) -> bool:
@@ -317,11 +330,14 @@ def _is_awaited(pod: Body) -> bool:
 
 
 def _matters(event: Event) -> bool:
-    """Whether the network may look different after a change: a status, and a Pod without a node, it does not see."""
+    """Whether the network may look different after a change: a Pod without a node it does not see, nor a status but
+    the readiness of a Pod whose kubelet is silent, of which others tell."""
     body, old = event.body, event.old
     if event.kind == "Pod" and not body["spec"].get("nodeName"):
         return False
     if old is None or event.type != "MODIFIED":
+        return True
+    if event.kind == "Pod" and (is_ready(old) != is_ready(body) or _opens_or_closes(old, body)):
         return True
     keys = (old.keys() | body.keys()) - {"status", "metadata"}
     if any(old.get(key) != body.get(key) for key in keys):
@@ -346,10 +362,12 @@ def objects(bodies: Bodies) -> tuple[Object, ...]:
 
 def restarts(pods: Iterable[Body]) -> dict[str, int]:
     """How often containers of a Pod were started again, by Pod key."""
-    return {
-        key_of(body): sum(item["restartCount"] for item in (body.get("status") or {}).get("containerStatuses") or ())
-        for body in pods
-    }
+    return {key_of(body): restarts_of(body) for body in pods}
+
+
+def restarts_of(pod: Body) -> int:
+    """How often containers of a stored Pod were started again."""
+    return sum(item["restartCount"] for item in (pod.get("status") or {}).get("containerStatuses") or ())
 
 
 def _key(body: Body) -> tuple[str, str]:

@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from nslab.agent.containers import listeners
 from nslab.agent.store import Paths
-from nslab.cluster.model import Cluster
 from nslab.errors import NslabError
 from nslab.linux import process
 from nslab.servers.listeners import Listener
@@ -28,6 +26,7 @@ class Responder:
         self.paths = paths
         self.pid = 0
         self.client: ResponderClient | None = None
+        self.wanted: list[Listener] | None = None
         self.next_start = 0.0
 
     def start(self) -> None:
@@ -48,13 +47,13 @@ class Responder:
     def set(self, wanted: Iterable[Listener]) -> None:
         """Make it listen on exactly these sockets. One that does not answer is replaced. Raises NslabError naming
         those that cannot be had."""
-        listeners = list(wanted)
+        self.wanted = list(wanted)
         try:
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         except OSError as error:
             log.error("the responder does not answer (%s); starting another", error)
             self.end()
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         if failed:
             first, reason = failed[0]
             raise NslabError(
@@ -77,15 +76,15 @@ class Responder:
             client.close()
         self.client = None
 
-    def tick(self, cluster: Cluster | None) -> None:
+    def tick(self) -> None:
         """Start it again where it has died, with what it listened on."""
         now = time.monotonic()
-        if cluster is None or now < self.next_start or (self.client is not None and self.client.connected()):
+        if self.wanted is None or now < self.next_start or (self.client is not None and self.client.connected()):
             return
         log.error("the responder has ended; starting it again")
         self.next_start = now + RESTART_SECONDS
         self.end()
         try:
-            self.set(listeners(cluster))
+            self.set(self.wanted)
         except (NslabError, OSError) as error:
             log.error("%s", error)
