@@ -254,9 +254,10 @@ class Lab:
     def follow_readiness(self, ready: dict[str, bool]) -> None:
         """The fast way of a change of readiness alone. Raises KernelError."""
         assert self.cluster is not None
+        assert self.kubelet is not None
         self.readiness.changed = False
         started = time.monotonic()
-        former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
+        former, self.cluster = self.cluster, with_readiness(self.cluster, self.kubelet.gated(ready))
         if self.cluster is not former:
             for key, pod in self.cluster.pods.items():
                 if pod is not former.pods[key]:
