@@ -133,6 +133,12 @@ def test_health_is_for_all_and_metrics_for_the_node_itself(lab: RunningLab) -> N
     assert asked(lab, "node.node-b", f"http://{address}:10249/metrics")[0] == REFUSED
     assert asked(lab, "node.node-a", "http://127.0.0.1:10249/proxyMode") == (200, "nftables")
     assert asked(lab, "node.node-a", "http://127.0.0.1:10249/nothing") == (404, "404 page not found\n")
+    with entered(f"{lab.name}.client.vm"):
+        stranger = socket.create_connection((address, 10256), timeout=20)
+    with stranger:
+        stranger.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert stranger.recv(1) == b""  # and nobody else is hurt
+    assert asked(lab, "client.vm", f"http://{address}:10256/{'x' * 9000}")[0] == 404
 
 
 def test_metrics_move_when_an_endpoint_changes(lab: RunningLab) -> None:
