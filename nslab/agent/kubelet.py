@@ -180,6 +180,7 @@ class Kubelet:
         if len(self._reported) > 2 * len(cluster.pods) + 64:
             present = {pod.uid for pod in cluster.pods.values()}
             self._reported = {uid: state for uid, state in self._reported.items() if uid in present}
+            self.events.forget_all_but(present)
 
     def _report_service(self, service: Service) -> None:
         rendered = render.service_object(service)
