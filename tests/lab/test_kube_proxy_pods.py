@@ -161,6 +161,21 @@ def test_a_local_policy_counts_where_it_has_no_endpoint(lab: RunningLab) -> None
         assert metrics(lab, node)["kubeproxy_sync_proxy_rules_no_local_endpoints_total"] == count
 
 
+def test_a_service_of_kube_proxies_is_one_like_any_other(lab: RunningLab) -> None:
+    health = service("health", {"component": "kube-proxy"}, "80>10256")
+    health["metadata"]["namespace"] = "kube-system"
+    assert "selects no Pod" not in lab.up(topology(SPEC, *OBJECTS, health)).stderr
+    checked = lab.nslab("check", "--filter", "svc/kube-system/health").stdout
+    assert "Service ports from nodes  2 of 2" in checked
+    address = lab.get("service", "health", "-n", "kube-system")["spec"]["clusterIP"]
+    before = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
+    for _ in range(30):
+        assert asked(lab, "pod.default.caller-a", f"http://{address}/healthz")[0] == 200
+    after = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
+    assert sum(after) - sum(before) == 30
+    assert min(now - then for now, then in zip(after, before, strict=True)) > 0
+
+
 def test_a_node_that_is_about_to_go_is_not_eligible(lab: RunningLab) -> None:
     taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}, "spec": {"taints": [taint]}}
