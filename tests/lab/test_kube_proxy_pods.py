@@ -168,12 +168,10 @@ def test_a_service_of_kube_proxies_is_one_like_any_other(lab: RunningLab) -> Non
     checked = lab.nslab("check", "--filter", "svc/kube-system/health").stdout
     assert "Service ports from nodes  2 of 2" in checked
     address = lab.get("service", "health", "-n", "kube-system")["spec"]["clusterIP"]
-    before = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
     for _ in range(30):
         assert asked(lab, "pod.default.caller-a", f"http://{address}/healthz")[0] == 200
-    after = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
-    assert sum(after) - sum(before) == 30
-    assert min(now - then for now, then in zip(after, before, strict=True)) > 0
+    answered = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
+    assert sum(answered) == 30  # by both of them: a missing one has no sample, and that by chance once in 10^9
 
 
 def test_a_node_that_is_about_to_go_is_not_eligible(lab: RunningLab) -> None:
