@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nslab.cluster import naming
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.cluster.static_pods import proxied
 from nslab.components import kube_proxy
@@ -30,12 +31,13 @@ class Network:
         self.kernel = kernel
         self.lab = lab
         self.reached: NetState | None = None
+        self._memo = Memo()
 
     def plan(self, cluster: Cluster | None) -> tuple[NetState, Batch]:
         """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
         nothing is wanted. Raises OwnershipError where a wanted name is somebody else's, and FeatureError where the
         kernel lacks what the operations need."""
-        want = desired(cluster) if cluster else NetState(self.lab)
+        want = self._desired(cluster) if cluster else NetState(self.lab)
         have = self.kernel.observe(self.lab, want.netns, want.files)
         _refuse_foreign(want, have)
         if cluster:
@@ -61,8 +63,12 @@ class Network:
         """As `converge`, from the state last reached: for changes that come often, such as readiness."""
         if self.reached is None:
             return self.converge(cluster)
-        want = frozen(desired(cluster), self.reached, cluster)
+        want = frozen(self._desired(cluster), self.reached, cluster)
         return self.apply(want, diff(want, self.reached))
+
+    def _desired(self, cluster: Cluster) -> NetState:
+        lossy = any(fault.effect == "loss" for fault in cluster.faults)
+        return desired(cluster, self._memo, netem=lossy and self.kernel.has_qdisc("netem"))
 
 
 def frozen(want: NetState, have: NetState, cluster: Cluster) -> NetState:

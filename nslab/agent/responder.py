@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from nslab.agent.containers import listeners
 from nslab.agent.store import Paths
 from nslab.cluster.ipv4 import to_int
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.dns.cluster_zone import Names
 from nslab.dns.names import names, order, outside
@@ -34,8 +34,12 @@ class Responder:
         self.paths = paths
         self.pid = 0
         self.client: ResponderClient | None = None
+        self.wanted: list[Listener] | None = None
+        self.told: list[Listener] | None = None
         self.next_start = 0.0
+        self._names: tuple[Names, Outside] | None = None
         self._known: tuple[Names, Outside] | None = None
+        self._memo = Memo()
 
     def start(self) -> None:
         """Connect to the responder that runs, or start one. Raises NslabError where it cannot be started."""
@@ -55,13 +59,15 @@ class Responder:
     def set(self, wanted: Iterable[Listener]) -> None:
         """Make it listen on exactly these sockets. One that does not answer is replaced. Raises NslabError naming
         those that cannot be had."""
-        listeners = list(wanted)
+        self.wanted = list(wanted)
+        if self.wanted == self.told:
+            return
         try:
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         except OSError as error:
             log.error("the responder does not answer (%s); starting another", error)
             self.end()
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         if failed:
             first, reason = failed[0]
             raise NslabError(
@@ -69,27 +75,46 @@ class Responder:
                 f"netns {first.netns}: {reason}",
                 hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
             )
+        self.told = self.wanted
 
     def know(self, cluster: Cluster) -> None:
         """Have its name servers know the names of a Cluster. Where it does not answer, the next tick starts another,
-        which is told them all."""
-        now = names(cluster), outside(cluster, _host_servers() if cluster.lab.dns.upstream else ())
-        changes = order(*now, *(self._known or (None, None)))
+        which is told them all. Raises NslabError where it cannot be started."""
+        self.start()
+        host = _host_servers() if cluster.lab.dns.upstream else ()
+        self._names = names(cluster, self._memo), outside(cluster, host)
+        try:
+            self._tell()
+        except OSError as error:
+            log.error("the responder does not take names: %s", error)
+
+    def _tell(self) -> None:
+        """Tell it the names that it does not know."""
+        assert self.client is not None
+        assert self._names is not None
+        changes = order(*self._names, *(self._known or (None, None)))
         if changes:
             self._known = None
-            try:
-                self.start()
-                assert self.client is not None
-                self.client.know(changes)
-            except OSError as error:
-                log.error("the responder does not take names: %s", error)
-                return
-        self._known = now
+            self.client.know(changes)
+        self._known = self._names
 
-    def _order(self, wanted: Iterable[Listener]) -> tuple[tuple[Listener, str], ...]:
+    def _order(self, wanted: list[Listener]) -> tuple[tuple[Listener, str], ...]:
+        """Tell it what it should listen on, or, where it listens already and no socket changes, what is new and what
+        is not wanted any more. Returns those that cannot be had."""
         self.start()
         assert self.client is not None
-        return self.client.set(wanted).failed
+        if self._names is not None and self._known is None:
+            self._tell()
+        told, self.told = self.told, None
+        if told is None:
+            return self.client.set(wanted).failed
+        known, now = dict.fromkeys(told), dict.fromkeys(wanted)
+        gone, fresh = [one for one in told if one not in now], [one for one in wanted if one not in known]
+        if {_socket(one) for one in gone} & {_socket(one) for one in fresh}:
+            return self.client.set(wanted).failed
+        if gone:
+            self.client.remove(gone)
+        return self.client.add(fresh).failed if fresh else ()
 
     def end(self) -> None:
         """End the process, whatever state it is in; quiet where there is none."""
@@ -98,22 +123,24 @@ class Responder:
             process.terminate([client.pid], timeout=1.0)
             process.reap(client.pid)
             client.close()
-        self.client = None
-        self._known = None
+        self.client = self.told = self._known = None
 
-    def tick(self, cluster: Cluster | None) -> None:
+    def tick(self) -> None:
         """Start it again where it has died, with what it listened on."""
         now = time.monotonic()
-        if cluster is None or now < self.next_start or (self.client is not None and self.client.connected()):
+        if self.wanted is None or now < self.next_start or (self.client is not None and self.client.connected()):
             return
         log.error("the responder has ended; starting it again")
         self.next_start = now + RESTART_SECONDS
         self.end()
         try:
-            self.know(cluster)
-            self.set(listeners(cluster))
+            self.set(self.wanted)
         except (NslabError, OSError) as error:
             log.error("%s", error)
+
+
+def _socket(one: Listener) -> tuple[str, str, int, str]:
+    return one.netns, one.ip, one.port, one.protocol
 
 
 def _host_servers() -> list[str]:

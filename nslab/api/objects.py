@@ -28,12 +28,14 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """`spec.cluster` of the Lab. `mode` is "VPCNative" or "RoutesBased"."""
+    """`spec.cluster` of the Lab. `mode` is "VPCNative" or "RoutesBased"; the grace
+    period is in seconds."""
 
     mode: str = "VPCNative"
     network_policy: bool = False
     domain: str = "cluster.local"
     max_pods_per_node: int = 110
+    node_monitor_grace_period: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +109,8 @@ class Manifest:
     objects: tuple[Object, ...]
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+STATIC_POD_NAMESPACE = "kube-system"
+STATIC_POD_LABELS = {"component": "kube-proxy", "tier": "node"}
+"""Of the Pod that every node runs of its own accord, with no object that asks for it."""

@@ -1,8 +1,8 @@
 """The columns of kubectl's tables, kind by kind, read from Kubernetes objects as the API server's printer does.
 
 Headings, order, abbreviations and limits are those of pkg/printers/internalversion/printers.go, so that eyes and
-scripts used to kubectl find everything where it was. Nodes of a lab have no kubelet; `routes` and `clients` are
-nslab's own.
+scripts used to kubectl find everything where it was. Nodes of a lab have no kubelet; `faults`, `routes` and
+`clients` are nslab's own.
 """
 
 from __future__ import annotations
@@ -311,6 +311,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         NAME,
         Column("NETWORK", field("spec", "network")),
         Column("IP", field("status", "ip")),
+        AGE,
+    ),
+    "faults": (
+        NAME,
+        Column("TARGET", field("spec", "target")),
+        Column("EFFECT", field("spec", "effect")),
+        Column("VALUE", field("spec", "value")),
         AGE,
     ),
     "routes": (

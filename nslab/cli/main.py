@@ -46,6 +46,8 @@ SECTIONS = {
         "cordon": "nslab.cli.live:cordon",
         "uncordon": "nslab.cli.live:uncordon",
         "events": "nslab.cli.events:events",
+        "fail": "nslab.cli.faults:fail",
+        "heal": "nslab.cli.faults:heal",
         "kubeconfig": "nslab.cli.kubeconfig:kubeconfig",
     },
     "Sending packets": {

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.components import cni, ip_masq, kube_proxy, node_local_dns, pod_files, vpc
-from nslab.netstate.model import NetState, join
+from nslab.components.faults import broken
+from nslab.netstate.model import NetState, joined, pieces
 
 
-def desired(cluster: Cluster) -> NetState:
-    """The NetState of a Cluster. Raises ManifestError where a component cannot read an object that is its own."""
+def desired(cluster: Cluster, memo: Memo | None = None, *, netem: bool = False) -> NetState:
+    """The NetState of a Cluster, its faults included. `netem` says whether the kernel can lose packets by that.
+    What is wanted as it was the last time with this `memo` is the same object.
+    Raises ManifestError where a component cannot read an object that is its own."""
+    memo = memo or Memo()
     components = (vpc, cni, kube_proxy, ip_masq, node_local_dns, pod_files)
-    return join(cluster.lab.name, (component.desired(cluster) for component in components))
+    wanted, files = pieces(component.desired(cluster, memo) for component in components)
+    netns = memo.each("netns", {name: (those,) for name, those in wanted.items()}, lambda name: joined(wanted[name]))
+    return broken(NetState(cluster.lab.name, netns, files), cluster, netem)

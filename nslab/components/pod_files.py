@@ -7,7 +7,10 @@ which its hostNetwork Pods share, and a client's name themselves and all nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nslab.cluster import naming
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Pod
 from nslab.cluster.resolvers import Hosts, machine_hosts, pod_hosts, resolvers
 from nslab.components.part import client_identity, node_identity
@@ -23,22 +26,33 @@ fe00::2\tip6-allrouters
 """
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """All files."""
-    lab, domain, known = cluster.lab.name, cluster.lab.cluster.domain, resolvers(cluster)
-    machine, nodes = known.machine.text(), LOCAL_NAMES + _lines(machine_hosts(cluster))
+    memo = memo or Memo()
+    domain, known = cluster.lab.cluster.domain, resolvers(cluster)
+    own = {
+        key: (domain, pod.ip, pod.body.get("spec"), known.of(pod))
+        for key, pod in cluster.pods.items() if not pod.host_network
+    }
+    pods = memo.each("pod files", own, lambda key: (hosts_file(cluster.pods[key], domain), own[key][3].text()))
+    machines = tuple((node.name, node.ip) for node in cluster.nodes.values()), tuple(cluster.clients.values())
+    causes = (cluster.lab.name, known.machine, *machines, tuple(pods), tuple(pods.values()))
+    return memo.one("files", causes, lambda: _desired(cluster, pods))
+
+
+def _desired(cluster: Cluster, pods: Mapping[str, tuple[str, str]]) -> NetState:
+    """All files, those of `pods` among them: hosts and resolv.conf by Pod key."""
+    machine, nodes = resolvers(cluster).machine.text(), LOCAL_NAMES + _lines(machine_hosts(cluster))
     texts = {node_identity(cluster, node)[0]: (nodes, machine) for node in cluster.nodes.values()}
     for client in cluster.clients.values():
         name = client_identity(cluster, client)[0]
         texts[name] = LOCAL_NAMES + _lines(machine_hosts(cluster, client)), machine
-    for pod in cluster.pods.values():
-        if not pod.host_network:
-            texts[naming.pod_netns(lab, pod)] = hosts_file(pod, domain), known.of(pod).text()
+    texts |= {naming.pod_netns(cluster.lab.name, cluster.pods[key]): text for key, text in pods.items()}
     files: dict[str, str] = {}
     for name, (hosts, resolver) in texts.items():
         files[f"/etc/netns/{name}/hosts"] = hosts
         files[f"/etc/netns/{name}/resolv.conf"] = resolver
-    return NetState(lab, files=files)
+    return NetState(cluster.lab.name, files=files)
 
 
 def hosts_file(pod: Pod, domain: str) -> str:

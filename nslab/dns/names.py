@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from nslab.cluster.addons import DNS_NAME, NAMESPACE
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Service
 from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.cluster.resolvers import internet_server
@@ -14,13 +15,15 @@ from nslab.dns.cluster_zone import Member, NamedPort, Names, ServiceNames, chang
 from nslab.dns.views import Outside, encode_outside
 
 
-def names(cluster: Cluster) -> Names:
-    """All names of a Cluster."""
+def names(cluster: Cluster, memo: Memo | None = None) -> Names:
+    """All names of a Cluster. Rows of Services that are what they were the last time with this `memo` are the same
+    objects."""
     namespaces = {item.name for item in cluster.objects if item.kind == "Namespace"}
     namespaces.update(item.namespace for item in cluster.objects if item.namespace)
+    causes = {key: (service,) for key, service in cluster.services.items()}
     return Names(
         cluster.lab.cluster.domain, _dns_ip(cluster), frozenset((*namespaces, *SYSTEM_NAMESPACES)),
-        {key: of_service(service) for key, service in cluster.services.items()},
+        (memo or Memo()).each("names", causes, lambda key: of_service(cluster.services[key])),
     )
 
 

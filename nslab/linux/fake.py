@@ -265,7 +265,7 @@ class FakeKernel:
 
 
 def _forget_routes(inside: FakeNetns, link: str) -> None:
-    inside.routes = {to: route for to, route in inside.routes.items() if link not in _links_of(route)}
+    inside.routes = {to: route for to, route in inside.routes.items() if link not in route.links}
 
 
 def _delete_address(inside: FakeNetns, address: Address) -> None:
@@ -283,12 +283,12 @@ def _delete_address(inside: FakeNetns, address: Address) -> None:
     alive = any(one.link == address.link for one in inside.addresses)
     inside.routes = {
         to: route for to, route in inside.routes.items()
-        if (alive or address.link not in _links_of(route)) and (not route.source or route.source in local)
+        if (alive or address.link not in route.links) and (not route.source or route.source in local)
     }
 
 
 def _check_route(inside: FakeNetns, route: Route) -> None:
-    for link in _links_of(route):
+    for link in route.links - {""}:
         _require_link(inside, link)
         if link != LOOPBACK and not inside.links[link].up:
             raise OSError(ENETDOWN, f"{link} is down")
@@ -303,10 +303,6 @@ def _check_route(inside: FakeNetns, route: Route) -> None:
                       if one.kind == "unicast" and not one.via and not one.nexthops]
         if not any(ip_address(via) in network for on, network in connected if link in ("", on)):
             raise OSError(ENETUNREACH, "the gateway cannot be reached")
-
-
-def _links_of(route: Route) -> set[str]:
-    return {route.link, *(link for _, link, _ in route.nexthops)} - {""}
 
 
 def _require_link(inside: FakeNetns, link: str) -> None:

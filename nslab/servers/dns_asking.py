@@ -25,8 +25,8 @@ class Asking:
     """One question under way. `found` gets the reply, or None where no server has one."""
 
     __slots__ = (
-        "_heard", "_number", "_over_tcp", "_question", "_tried", "_unsent", "answered", "asker", "deadline", "found",
-        "netns", "servers", "sock",
+        "_heard", "_number", "_over_tcp", "_question", "_tried", "_unsent", "asker", "deadline", "found", "netns",
+        "servers", "sock",
     )
 
     def __init__(
@@ -58,6 +58,7 @@ class Asking:
         self._heard = b""
         self._over_tcp = kind == socket.SOCK_STREAM
         self.deadline = now + PATIENCE
+        self.asker.promise(self.deadline, self._expire)
         octets = wire.encode_query(self._number, *self._question)
         self._unsent = len(octets).to_bytes(2, "big") + octets if self._over_tcp else b""
         try:
@@ -73,6 +74,11 @@ class Asking:
             return False
         self.asker.watch(self)
         return True
+
+    def _expire(self, now: float) -> None:
+        """Turn to the next server where this one has taken too long."""
+        if self.sock is not None and now >= self.deadline:
+            self.attempt(now)
 
     @property
     def events(self) -> int:
@@ -118,7 +124,7 @@ class Asking:
 
     def _end(self, reply: Reply | None) -> None:
         self._close()
-        self.asker.forget(self)
+        self.asker.forget()
         self.found(reply)
 
     def _close(self) -> None:
@@ -129,24 +135,27 @@ class Asking:
 
 
 class Asker:
-    """All questions under way, in the epoll loop that `poll` and `targets` belong to."""
+    """All questions under way, in the epoll loop of `poll` and `targets`, which `promise` has call a function
+    at a time (monotonic seconds)."""
 
-    def __init__(self, poll: epoll, targets: dict[int, Ready]) -> None:
+    def __init__(
+        self, poll: epoll, targets: dict[int, Ready], promise: Callable[[float, Callable[[float], None]], None]
+    ) -> None:
         self._poll = poll
         self._targets = targets
-        self._under_way: dict[int, Asking] = {}
+        self.promise = promise
+        self._under_way = 0
 
     def ask(
         self, netns: str, question: tuple[bytes, int], servers: Sequence[Server],
         found: Callable[[Reply | None], None], now: float,
     ) -> None:
         """Ask for a name and type from a netns (the host's own where it is empty)."""
-        if len(self._under_way) >= MOST:
+        if self._under_way >= MOST:
             found(None)
             return
-        asking = Asking(self, netns, question, servers, found)
-        self._under_way[id(asking)] = asking
-        asking.attempt(now)
+        self._under_way += 1
+        Asking(self, netns, question, servers, found).attempt(now)
 
     def watch(self, asking: Asking) -> None:
         """Wait for what a question's socket waits for."""
@@ -161,16 +170,6 @@ class Asker:
     def unwatch(self, fd: int) -> None:
         self._targets.pop(fd, None)
 
-    def forget(self, asking: Asking) -> None:
-        del self._under_way[id(asking)]
-
-    def due(self, now: float) -> float | None:
-        """Seconds until a server has taken too long; None where none is asked."""
-        if not self._under_way:
-            return None
-        return max(0.0, min(asking.deadline for asking in self._under_way.values()) - now)
-
-    def expire(self, now: float) -> None:
-        """Turn to the next server where one has taken too long."""
-        for asking in [each for each in self._under_way.values() if each.deadline <= now]:
-            asking.attempt(now)
+    def forget(self) -> None:
+        """One question is not under way any more."""
+        self._under_way -= 1

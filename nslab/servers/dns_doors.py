@@ -38,7 +38,13 @@ class DnsUdpDoor(UdpDoor):
                 return
             except OSError:
                 continue  # an ICMP error that an earlier answer met
-            self._send(peer, self.server.answer(self.door, peer[0], octets, partial(self._send, peer), now))
+            if self.delay:
+                self.street.promise(now + self.delay, partial(self._reply_to, octets, peer))
+            else:
+                self._reply_to(octets, peer, now)
+
+    def _reply_to(self, octets: bytes, peer: tuple[str, int], now: float) -> None:
+        self._send(peer, self.server.answer(self.door, peer[0], octets, partial(self._send, peer), now))
 
     def _send(self, peer: tuple[str, int], octets: bytes) -> None:
         if octets:

@@ -23,8 +23,8 @@ class Listener:
     """One socket: in the netns `netns`, bound to `ip` (0.0.0.0 for a Pod of its own netns) and `port`, `protocol`
     "TCP" or "UDP".
 
-    `uid` tells one netns from the next of the same name: another uid is another socket. `speaks` is a kind of name
-    server (dns.views), or empty where the responder says who it is.
+    `uid` tells one netns from the next one of the same name: another uid is another socket. Answers wait for `delay`
+    microseconds. `speaks` is a kind of name server (dns.views), or empty where the responder says who it is.
     """
 
     netns: str
@@ -33,6 +33,7 @@ class Listener:
     protocol: str
     identity: Identity
     uid: str = ""
+    delay: int = 0
     speaks: str = ""
 
     @property
@@ -42,23 +43,23 @@ class Listener:
 
 
 def encode_listeners(listeners: Iterable[Listener]) -> list[Any]:
-    """Listeners as JSON values: a row for each Pod, [netns, uid, pod, namespace, node, podIP, sockets], and in it a
-    row for each socket, [ip, port, protocol, container, speaks]. The listeners of one Pod share what they have in
-    common."""
-    rows: dict[tuple[str, ...], list[list[str | int]]] = {}
+    """Listeners as JSON values: a row for each Pod, [netns, uid, pod, namespace, node, podIP, delay, sockets], and in
+    it a row for each socket, [ip, port, protocol, container, speaks]. The listeners of one Pod share what they have
+    in common."""
+    rows: dict[tuple[str | int, ...], list[list[str | int]]] = {}
     for one in listeners:
         who = one.identity
-        key = (one.netns, one.uid, who.pod, who.namespace, who.node, who.pod_ip)
+        key = (one.netns, one.uid, who.pod, who.namespace, who.node, who.pod_ip, one.delay)
         rows.setdefault(key, []).append([one.ip, one.port, one.protocol, who.container, one.speaks])
     return [[*key, sockets] for key, sockets in rows.items()]
 
 
 def decode_listeners(rows: Iterable[Any]) -> Iterator[Listener]:
     """The inverse of `encode_listeners`. Raises TypeError or ValueError where a row is not of that form."""
-    for netns, uid, pod, namespace, node, pod_ip, sockets in rows:
+    for netns, uid, pod, namespace, node, pod_ip, delay, sockets in rows:
         identities: dict[str, Identity] = {}
         for ip, port, protocol, container, speaks in sockets:
             identity = identities.get(container)
             if identity is None:
                 identity = identities[container] = Identity(pod, namespace, node, pod_ip, container)
-            yield Listener(netns, ip, port, protocol, identity, uid, speaks)
+            yield Listener(netns, ip, port, protocol, identity, uid, delay, speaks)

@@ -74,8 +74,10 @@ class Responder:
             door = doors.get(key)
             if door is None:
                 missing.append(one)
-            elif door.identity != one.identity:
+                continue
+            if door.identity != one.identity:
                 door.name(one.identity)
+            door.delay = one.delay / 1e6
         failed = self.street.open(missing)
         return {
             "ok": len(doors),
@@ -103,17 +105,13 @@ class Responder:
         swept, complained = clock(), 0
         targets = street.targets
         while not self.stopping:
+            events = street.poll.poll(street.patience(clock(), SWEEP), 512)
             now = clock()
-            due = street.asker.due(now)
-            wait = SWEEP if street.connections else -1 if due is None else due
-            events = street.poll.poll(wait if due is None else min(wait, due), 512)
-            now = clock()
+            street.catch_up(now)
             for fd, event in events:
                 target = targets.get(fd)  # None: closed by an earlier event of this round
                 if target is not None:
                     target.ready(event, now)
-            if due is not None:
-                street.asker.expire(now)
             if now - swept > SWEEP:
                 swept = now
                 street.sweep(now)

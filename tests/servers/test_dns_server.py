@@ -37,7 +37,7 @@ def names(*rows: ServiceNames, outside: Outside | None = None) -> dict[str, Any]
 
 
 def listener(netns: str, kind: str = CLUSTER, protocol: str = "UDP") -> Listener:
-    return Listener(netns, "0.0.0.0", 53, protocol, Identity("dns", "kube-system", "node-a", "", "dns"), "", kind)
+    return Listener(netns, "0.0.0.0", 53, protocol, Identity("dns", "kube-system", "node-a", "", "dns"), speaks=kind)
 
 
 def both(netns: str, kind: str = CLUSTER) -> list[Listener]:

@@ -15,6 +15,7 @@ from nslab.api.semantics import (
     capacity,
     dns,
     endpoints,
+    faults,
     ingresses,
     pods,
     policies,
@@ -33,6 +34,7 @@ _ALONE = {
     "Endpoints": endpoints.check_endpoints,
     "EndpointSlice": endpoints.check_slice,
     "ConfigMap": dns.check_config,
+    "Fault": faults.check,
 }
 
 
@@ -46,6 +48,7 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
     dns.check(lab_entry, lab, ranges, findings)
     capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)
+    faults.check_targets(lab, entries, findings)
 
 
 def check_alone(entry: Entry, findings: Findings) -> None:

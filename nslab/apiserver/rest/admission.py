@@ -76,8 +76,13 @@ def admitted(
     body = _without_nulls(body)
     body.update(apiVersion=resource.api_version, kind=kind.name)
     warnings = _shaped(kind, body, validation)
-    if old is not None and kind.name == "Service":
-        _keep_allocated(body, old)
+    if kind.name == "Service":
+        spec = body.setdefault("spec", {})
+        if spec.get("sessionAffinity", "None") == "None":
+            spec.pop("sessionAffinityConfig", None)  # core/v1 defaults.go
+        if old is not None:
+            _drop_dependent(spec, old.get("spec", {}))
+            _keep_allocated(spec, old.get("spec", {}))
     if kind.role == "carried":
         set_defaults(kind, body)
     _check_rules(kind, body)
@@ -147,10 +152,32 @@ def _check_rules(kind: Kind, body: Body) -> None:
         raise invalid(kind.name, _name(body), causes.causes)
 
 
-def _keep_allocated(body: Body, old: Body) -> None:
+def _drop_dependent(new: Body, old: Body) -> None:
+    """Take out of a Service's spec what its new type has no place for, where it only is as the old type had it
+    (pkg/registry/core/service, dropTypeDependentFields)."""
+    kind = new.get("type", "ClusterIP")
+    exposed = kind in ("NodePort", "LoadBalancer")
+    dropped = []
+    if not exposed:
+        numbers = {port.get("nodePort") for port in old.get("ports", ())}
+        for port in new.get("ports", ()):
+            if port.get("nodePort") in numbers:
+                port.pop("nodePort", None)
+        dropped += [] if new.get("externalIPs") else ["externalTrafficPolicy"]
+    if kind != "LoadBalancer":
+        dropped += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+    if kind != "LoadBalancer" or new.get("externalTrafficPolicy") != "Local":
+        dropped.append("healthCheckNodePort")
+    if kind == "ExternalName":
+        dropped += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+    for field in dropped:
+        if field in new and new[field] == old.get(field):
+            del new[field]
+
+
+def _keep_allocated(new_spec: Body, old_spec: Body) -> None:
     """A Service that is replaced without naming its address and node ports keeps those it has, unless its new type
     has none (pkg/registry/core/service, patchAllocatedValues)."""
-    new_spec, old_spec = body.setdefault("spec", {}), old.get("spec", {})
     kind = new_spec.get("type", "ClusterIP")
     if kind == "ExternalName" or old_spec.get("type") == "ExternalName":
         return

@@ -17,6 +17,7 @@ SCALABLE: Final = frozenset(["Deployment", "ReplicaSet", "StatefulSet", "Replica
 _WITHOUT_STATUS: Final = frozenset([
     "Secret", "ConfigMap", "Endpoints", "EndpointSlice", "NetworkPolicy", "IngressClass", "Event", "ServiceAccount",
     "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Lease", "PriorityClass", "StorageClass",
+    "Fault",
 ])  # fmt: skip
 
 _ALL: Final = frozenset([
