@@ -104,8 +104,8 @@ def test_commands_of_the_host_run_in_their_pods(hosts: RunningLab) -> None:
     assert f"{ip}\tworker" in hosts.nslab("exec", "pod/worker", "--", "cat", "/etc/hosts").stdout
     found = hosts.nslab("exec", "pod/worker", "--", "getent", "hosts", "far.example").stdout.split()
     assert found == ["192.0.2.7", "far.example"]
-    # Nobody answers for other names, and the host's name server is not asked.
-    assert "nameserver" not in hosts.nslab("exec", "pod/worker", "--", "cat", "/etc/resolv.conf").stdout
+    # Cluster DNS is asked for other names, and not the host's name server.
+    assert "nameserver 10.12.0.10\n" in hosts.nslab("exec", "pod/worker", "--", "cat", "/etc/resolv.conf").stdout
     hosts.nslab("exec", "pod/worker", "--", "getent", "hosts", "nosuch.example", code=2)
 
     # A server among them is an endpoint as any other, and shares the Pod with a container that the responder plays.

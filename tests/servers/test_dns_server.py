@@ -54,6 +54,7 @@ def ask(netns: str, server: str, name: str, kind: str = "A") -> dns.message.Mess
     """An answer over UDP, from inside a netns, read by dnspython."""
     with entered(netns):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)  # as dns.query wants it, to keep to its timeout
     with sock:
         return dns.query.udp(dns.message.make_query(name, kind), server, timeout=5, sock=sock)
 
