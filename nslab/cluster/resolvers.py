@@ -47,7 +47,7 @@ class Resolver:
         if first:
             yield name
         for domain in self.searches:
-            yield f"{name}.{domain}".removesuffix(".")
+            yield f"{name}.{domain}".rstrip(".")
         if not first:
             yield name
 
