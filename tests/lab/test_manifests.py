@@ -70,8 +70,8 @@ def test_a_real_manifest_comes_up_is_checked_and_goes_away(standing: None, name:
 
 
 def every_service_answers_another_pod(lab: RunningLab) -> None:
-    """Send packets to each port of each Service that has a ClusterIP, from a Pod that is not behind it, and find
-    that one of its own endpoints answers."""
+    """Send packets to each port of each Service that has a ClusterIP, by its address and by its name, from a Pod that
+    is not behind it, and find that one of its own endpoints answers."""
     pods = {f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in items(lab, "pods")}
     behind = {
         key(entry): {
@@ -93,6 +93,13 @@ def every_service_answers_another_pod(lab: RunningLab) -> None:
                 "proto": port["protocol"].lower(),
             })
             expected.append(endpoints)
+            namespace, name = key(service).split("/")
+            askers = [pod for pod in others if not pod.startswith("kube-system/")]  # which ask no cluster DNS
+            near = [pod for pod in askers if pod.startswith(f"{namespace}/")]
+            if askers and namespace != "kube-system":
+                short = name if near else f"{name}.{namespace}"
+                flows.append({**flows[-1], "from": f"pod/{(near or askers)[0]}", "to": f"{short}:{port['port']}"})
+                expected.append(endpoints)
     for answer, endpoints in zip(lab.probes(*flows) if flows else [], expected, strict=True):
         assert answer["verdict"] == "open", answer
         assert answer["responders"].keys() <= endpoints, answer
