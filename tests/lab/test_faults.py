@@ -82,7 +82,7 @@ def answering(lab: RunningLab, source: str = "pod/asker", **fields: Any) -> set[
 def ready(lab: RunningLab, pod: str) -> str:
     """The Ready condition of a Pod."""
     (body,) = [item for item in lab.get("pods")["items"] if item["metadata"]["name"] == pod]
-    return next(item["status"] for item in body["status"]["conditions"] if item["type"] == "Ready")
+    return next(str(item["status"]) for item in body["status"]["conditions"] if item["type"] == "Ready")
 
 
 def container(lab: RunningLab, pod: str) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def failing(lab: RunningLab, *words: str) -> Iterator[None]:
     assert drift(lab) == []
     yield
     lab.nslab("heal", "--all")
-    assert drift(lab) == []
-    assert lab.json("status")["faults"] == []
+    status = lab.json("status")
+    assert (status["drift"], status["faults"]) == ([], [])
     eventually(lambda: answering(lab) == {"web-1", "web-2", "web-3"})
 
 
@@ -343,15 +343,17 @@ def test_faults_outlive_an_agent_and_an_up_and_end_with_the_lab(tmp_path: Path) 
     try:
         running.up(topology("lasting") + written)
         assert answering(running) == {"web-1", "web-3"}  # broken from the beginning
-        running.nslab("fail", "link", "pod/web-3", "--rate", "10mbit", "--loss", "20%")
+        running.nslab("fail", "link", "client/vm", "--rate", "10mbit", "--loss", "20%")
         running.nslab("fail", "pod/asker", "--slow", "50ms", "--unready")
         running.nslab("fail", "node/node-1")
+        eventually(lambda: answering(running, "node/node-2") == {"web-3"})
+        eventually(lambda: "taints" in running.get("nodes", "node-1")["spec"])
         os.kill(running.json("status")["agent_pid"], signal.SIGKILL)
         assert "nothing to change" in running.up(topology("lasting") + written).stdout
         present = {(fault["target"], fault["effect"], fault["value"]) for fault in running.json("status")["faults"]}
         assert present == {
-            ("pod/default/web-2", "crash", ""), ("pod/default/web-3", "rate", "10mbit"),
-            ("pod/default/web-3", "loss", "20%"), ("pod/default/asker", "slow", "50ms"),
+            ("pod/default/web-2", "crash", ""), ("client/vm", "rate", "10mbit"),
+            ("client/vm", "loss", "20%"), ("pod/default/asker", "slow", "50ms"),
             ("pod/default/asker", "unready", ""), ("node/node-1", "dead", ""),
         }
         assert drift(running) == []
@@ -360,7 +362,7 @@ def test_faults_outlive_an_agent_and_an_up_and_end_with_the_lab(tmp_path: Path) 
         assert len(table) == 7
         running.up(topology("lasting"))  # what the file said, it says no more; what was said besides stays
         left = {fault["target"] for fault in running.json("status")["faults"]}
-        assert left == {"pod/default/web-3", "pod/default/asker", "node/node-1"}
+        assert left == {"client/vm", "pod/default/asker", "node/node-1"}
     finally:
         nslab("down", "lasting")
     assert host_state(EVERYTHING) == before
