@@ -17,7 +17,7 @@ import pytest
 
 from tests.lab.conftest import LabFactory
 from tests.lab.live import eventually
-from tests.lab.running import EVERYTHING, RunningLab, host_state, nslab
+from tests.lab.running import EVERYTHING, NSLAB, RunningLab, host_state, nslab
 
 LAB = """\
 apiVersion: nslab.dev/v1
@@ -400,6 +400,24 @@ def test_words_that_cannot_be_meant_are_refused(lab: LabFactory) -> None:
     assert [fault["value"] for fault in running.json("status")["faults"]] == ["20ms"]
     assert "broken: pod/default/web-1 (slow)" in running.nslab("heal", "link", "pod/web-1", code=6).stderr
     assert running.nslab("heal", "pod/web-1", "--slow").stdout == "pod/default/web-1 healed: slow 20ms\n"
+
+
+def completed(running: RunningLab, *words: str) -> set[str]:
+    """What bash is offered behind these words."""
+    line = ["nslab", "--lab", running.name, *words, ""]
+    asked = {"_NSLAB_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}
+    shown = subprocess.run([NSLAB], env={**os.environ, **asked}, capture_output=True, text=True, check=True).stdout
+    return {line.partition(",")[2] for line in shown.splitlines()}
+
+
+def test_names_complete_in_the_shell(lab: LabFactory) -> None:
+    running = lab("completed", topology("completed"))
+    everything = {"pod/web-1", "pod/program", "node/node-2", "client/laptop"}
+    assert everything | {"link"} <= completed(running, "fail")
+    assert everything <= completed(running, "fail", "link")
+    assert "link" not in completed(running, "fail", "link")
+    running.nslab("fail", "link", "client/vm", "--down")
+    assert completed(running, "heal") == {"link", "client/vm"}
 
 
 def test_a_fault_waits_for_its_pod_and_can_be_healed_without_it(lab: LabFactory) -> None:
