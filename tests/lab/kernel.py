@@ -21,8 +21,8 @@ State = dict[str, dict[str, list[str]]]
 
 _PASSING = {
     "ifindex", "link_index", "link_netnsid", "link_netns", "handle", "stats64", "stats", "designated_port", "id",
-    "no", "size", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer", "message_age_timer",
-    "hold_timer", "valid_life_time", "preferred_life_time",
+    "no", "size", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer",
+    "message_age_timer", "hold_timer", "valid_life_time", "preferred_life_time",
 }  # fmt: skip
 _QUESTIONS = (
     ("link", "-d", "-j", "link", "show"), ("addr", "-j", "-4", "addr", "show"),
