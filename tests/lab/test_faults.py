@@ -231,6 +231,8 @@ def test_links_go_down_and_up(lab: LabFactory, routed: bool) -> None:
             "timeout", "unreachable",
         ]
         assert "state DOWN" in _ip(running, "pod.default.web-1")
+    if routed:  # beyond the node, both modes are the same
+        return
     with failing(running, "link", "node/node-2", "--down"):
         pairs = [("pod/asker", "pod/web-2:80"), ("pod/web-2", "pod/asker:80"), ("pod/web-2", "pod/web-3:80")]
         assert verdicts(running, *pairs) == ["timeout", "unreachable", "open"]
@@ -255,10 +257,11 @@ def _lost(running: RunningLab, source: str, to: str, count: int = 300) -> float:
 @BRIDGED_AND_ROUTED
 def test_links_lose_packets_in_both_directions(lab: LabFactory, routed: bool) -> None:
     running = lab("loss", topology("loss", routed=routed))
-    for target, source, to in (
+    ways = [
         ("pod/web-1", "pod/asker", "pod/web-1:80"), ("pod/web-1", "pod/web-1", "pod/web-2:80"),
         ("node/node-2", "pod/asker", "pod/web-2:80"), ("client/vm", "pod/asker", "client/vm:80"),
-    ):
+    ]
+    for target, source, to in ways[:2] if routed else ways:  # beyond the node, both modes are the same
         assert _lost(running, source, to, count=50) == 0
         running.nslab("fail", "link", target, "--loss", "30%")
         assert drift(running) == []
