@@ -191,3 +191,15 @@ def test_asked_at_once_a_new_lab_has_all_its_objects(lab: LabFactory) -> None:
     assert (again["operations"], again["changed"]) == (0, [])
     assert Paths("asked").agent_log.read_text() == ""
     assert running.responders() == set(running.pods())
+
+
+def test_kubectl_is_refused_by_a_dead_agent_and_finds_the_next_one_where_it_was(lab: LabFactory) -> None:
+    running = connected(lab("revived", (EMPTY % "revived") + "---\n" + web(2)))
+    assert len(running.pods()) == 2
+    os.kill(running.agent(), signal.SIGKILL)
+    eventually(lambda: lock_holder(str(Paths("revived").lock)) is None)
+    assert "refused" in running.kubectl("get", "pods", code=1)
+    standing = {name.partition(".pod.default.")[2] for name in running.lab.netns() if ".pod.default." in name}
+    assert running.responders() == standing  # packets need no agent
+    assert running.lab.nslab("kubeconfig").stdout == running.kubectl.config.read_text()
+    assert running.responders() == set(running.pods())
