@@ -219,10 +219,8 @@ def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = No
     labels = {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies.get("Node", ())}
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
     names = memo.one("names", nodes, lambda: frozenset(node.name for node in nodes))
-    services = tuple(bodies.get("Service", ()))
-    selecting = memo.one("selecting", services, lambda: {
-        _key(body) for body in services if body["spec"].get("selector")
-    })
+    selectors = memo.row("selectors", [(body,) for body in bodies.get("Service", ())], _selecting)
+    selecting = memo.one("selecting", selectors, lambda: frozenset(filter(None, selectors)))
     there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
 
     def placed(kind: str) -> tuple[tuple[int, Object], ...]:
@@ -235,6 +233,10 @@ def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = No
         item for _, item in sorted(chain.from_iterable(found), key=itemgetter(0))
     ))
     return Manifest(memo.one("lab", (lab, nodes), lambda: replace(lab, nodes=nodes)), together)
+
+
+def _selecting(service: Body) -> tuple[str, str] | None:
+    return _key(service) if service["spec"].get("selector") else None
 
 
 def _placed(

@@ -9,7 +9,7 @@ from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
 from nslab.cluster.endpoints import EndpointSource, Places, Selector, SelectorIndex, written
 from nslab.cluster.faults import faults, possible
-from nslab.cluster.ipv4 import to_text
+from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Container, ContainerPort, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
@@ -193,26 +193,32 @@ def _pod_ips(
         return {name: tuple(those) for name, those in found.items()}
 
     requests = memo.one("pod requests", (pending, places, holders, tuple(nodes)), by_node)
-    held = memo.one("held", (leases.pod_ips,), lambda: ipam.addresses(leases.pod_ips))
+    held = leases.pod_ips
+    freed = {holder: to_int(held[holder]) for holder in held.keys() - holders}
+
+    def counting(node: Node) -> dict[str, str]:
+        """The leases that count in its range: its Pods', and those that nobody has any more."""
+        mine = {each.holder: held[each.holder] for each in requests[node.name] if each.holder in held}
+        whole = parse_range(node.pod_range)
+        return mine | {holder: held[holder] for holder, address in freed.items() if address in whole}
+
     causes = {
-        node.name: (node.pod_range, cursors.get(node.pod_range), requests[node.name], held)
+        node.name: (node.name, node.pod_range, cursors.get(node.pod_range), requests[node.name], counting(node))
         for node in nodes.values()
     }
-    granted = memo.each("pod addresses", causes, lambda name: _addresses(nodes[name], cursors, requests[name], held))
+    granted = memo.each("pod addresses", causes, lambda name: _addresses(*causes[name]))
     cursors |= {nodes[name].pod_range: cursor for name, (_, cursor) in granted.items() if cursor}
     every = tuple(ips for ips, _ in granted.values())
     return memo.one("pod ips", every, lambda: {holder: ip for ips in every for holder, ip in ips.items()})
 
 
 def _addresses(
-    node: Node, cursors: Mapping[str, str], requests: Iterable[ipam.Request], held: Mapping[str, int]
+    node: str, pod_range: str, cursor: str | None, requests: Iterable[ipam.Request], held: Mapping[str, str]
 ) -> tuple[dict[str, str], str | None]:
     """The addresses of a node's Pods by holder, and how far the walk through its range has come."""
-    pool = ipam.pod_pool(node.name, node.pod_range, ipam.cursor(cursors, node.pod_range))
-    given = pool.grant(requests, held)
-    moved: dict[str, str] = {}
-    ipam.remember(moved, node.pod_range, pool)
-    return {holder: to_text(ip) for holder, ip in given.items()}, moved.get(node.pod_range)
+    pool = ipam.pod_pool(node, pod_range, to_int(cursor) if cursor else None)
+    given = pool.grant(requests, ipam.addresses(held))
+    return {holder: to_text(ip) for holder, ip in given.items()}, pool.show(pool.cursor) if pool.cursor else None
 
 
 def _pod(
