@@ -16,5 +16,7 @@ def desired(cluster: Cluster, memo: Memo | None = None, *, netem: bool = False) 
     memo = memo or Memo()
     components = (vpc, cni, kube_proxy, ip_masq, node_local_dns, pod_files)
     wanted, files = pieces(component.desired(cluster, memo) for component in components)
-    netns = memo.each("netns", {name: (those,) for name, those in wanted.items()}, lambda name: joined(wanted[name]))
+    shared = {name: those for name, those in wanted.items() if len(those) > 1}
+    netns = {name: those[0] for name, those in wanted.items()}
+    netns |= memo.each("netns", shared, lambda name: joined(shared[name]))
     return broken(NetState(cluster.lab.name, netns, files), cluster, netem)

@@ -30,14 +30,13 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """All files."""
     memo = memo or Memo()
     domain, known = cluster.lab.cluster.domain, resolvers(cluster)
-    own = {
-        key: (domain, pod.ip, pod.body.get("spec"), known.of(pod))
-        for key, pod in cluster.pods.items() if not pod.host_network
-    }
-    pods = memo.each("pod files", own, lambda key: (hosts_file(cluster.pods[key], domain), own[key][3].text()))
+    own = [(pod, known.of(pod), domain) for pod in cluster.pods.values() if not pod.host_network]
+    pods = memo.row(
+        "pod files", own, lambda pod, resolver, domain: (pod.key, (hosts_file(pod, domain), resolver.text()))
+    )
     machines = tuple((node.name, node.ip) for node in cluster.nodes.values()), tuple(cluster.clients.values())
-    causes = (cluster.lab.name, known.machine, *machines, tuple(pods), tuple(pods.values()))
-    return memo.one("files", causes, lambda: _desired(cluster, pods))
+    causes = cluster.lab.name, known.machine, *machines, pods
+    return memo.one("files", causes, lambda: _desired(cluster, dict(pods)))
 
 
 def _desired(cluster: Cluster, pods: Mapping[str, tuple[str, str]]) -> NetState:

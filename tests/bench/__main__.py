@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import change, commands, datapath, names, rules
+from tests.bench import api, change, commands, datapath, names, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ SUBJECTS = (
     Subject("rules", rules.programming),
     Subject("change", change.changing),
     Subject("names", names.answering),
+    Subject("api", api.accepting),
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),
     Subject("throughput", datapath.throughput),
