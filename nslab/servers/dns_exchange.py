@@ -177,6 +177,11 @@ class NamedExchange(Exchange):
             self.result.detail = f"{self._looking.asked}: no name server answered"
         return self._shown(verdict, now)
 
+    def close(self) -> None:
+        self.over = True
+        self._looking.close()
+        self._part.close()
+
     def _shown(self, verdict: str, now: float) -> str:
         """The verdict of the whole: once the address is known, go on with it."""
         if verdict == "open" and self._part is self._looking:

@@ -130,12 +130,26 @@ class ExchangeLoop:
             exchange = heapq.heappop(deadlines)[2]
             if exchange.over:
                 continue
-            verdict = PENDING if exchange.deadline > now else exchange.expire(now, self.last_answer)
-            if verdict is PENDING:
+            if exchange.deadline > now or self._goes_on(exchange, now):
                 heapq.heappush(deadlines, (exchange.deadline, next(self._order), exchange))
-            else:
-                del self._live[exchange.sock.fileno()]
-                self._finish(exchange, verdict)
+
+    def _goes_on(self, exchange: Exchange, now: float) -> bool:
+        """Let an exchange expire; whether it has something left to try."""
+        sock, fd = exchange.sock, exchange.sock.fileno()
+        try:
+            verdict = exchange.expire(now, self.last_answer)
+        except OSError as fault:
+            del self._live[fd]
+            self._fail(exchange, fault)
+            return False
+        if verdict is not PENDING:
+            del self._live[fd]
+            self._finish(exchange, verdict)
+            return False
+        if exchange.sock is not sock:
+            del self._live[fd]
+            self._watch(exchange)
+        return True
 
     def _finish(self, exchange: Exchange, verdict: str, detail: str = "") -> None:
         exchange.close()
