@@ -116,7 +116,10 @@ def subset(ports: tuple[Port, ...], members: Iterable[tuple[Endpoint, Body]]) ->
     made: Body = {}
     for field, ready in (("addresses", True), ("notReadyAddresses", False)):
         addresses = [
-            {"ip": member.ip, **({"nodeName": member.node} if member.node else {}), **target}
+            {
+                "ip": member.ip, **({"hostname": member.hostname} if member.hostname else {}),
+                **({"nodeName": member.node} if member.node else {}), **target,
+            }
             for member, target in listed if member.ready is ready
         ]
         if addresses:
@@ -161,6 +164,8 @@ def slice_endpoint(endpoint: Endpoint, target: Body) -> Body:
         },
         **target,
     }
+    if endpoint.hostname:
+        body["hostname"] = endpoint.hostname
     if endpoint.node:
         body["nodeName"] = endpoint.node
     if endpoint.zone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nslab.api.objects import Body, Object
 from nslab.cluster.model import Container, Endpoint, Pod
@@ -92,10 +92,8 @@ class EndpointSource:
             return ()
         if not self._spec.get("selector"):
             return self._of_written(None)
-        found = ((pod, self._of_pod(pod, 0, "")) for pod in self._pods)
-        return tuple(
-            replace(endpoint, hostname=hostname(pod, self._name)) for pod, endpoint in found if endpoint is not None
-        )
+        found = (self._of_pod(pod, 0, "") for pod in self._pods)
+        return tuple(endpoint for endpoint in found if endpoint is not None)
 
     def _of_pod(self, pod: Pod, target: int | str, protocol: str) -> Endpoint | None:
         number = port_number(pod.containers, target, protocol)
@@ -105,7 +103,8 @@ class EndpointSource:
         ready = (pod.ready and not pod.terminating) or bool(self._spec.get("publishNotReadyAddresses"))
         hinted = zone and self._spec.get("trafficDistribution") in SAME_ZONE
         return Endpoint(
-            pod.ip, number, pod.node, pod.key, ready, pod.ready, pod.terminating, zone, (zone,) if hinted else ()
+            pod.ip, number, pod.node, pod.key, ready, pod.ready, pod.terminating, zone, (zone,) if hinted else (),
+            hostname(pod, self._name),
         )
 
     def _of_written(self, port: Body | None) -> tuple[Endpoint, ...]:

@@ -72,7 +72,9 @@ class EndpointMembers:
         zone = _zone(self._store.get("Node", "", node))
         hints = (zone,) if zone and spec.get("trafficDistribution") in SAME_ZONE else ()
         ready = bool(spec.get("publishNotReadyAddresses")) or (serving and not terminating)
-        endpoint = Endpoint(address, 0, node, key_of(pod), ready, serving, terminating, zone, hints)
+        is_named = pod["spec"].get("subdomain") == service["metadata"]["name"]
+        hostname = pod["spec"].get("hostname", "") if is_named else ""
+        endpoint = Endpoint(address, 0, node, key_of(pod), ready, serving, terminating, zone, hints, hostname)
         target = target_reference(namespace_of(pod), pod["metadata"]["name"], uid_of(pod))
         return endpoint, target, _ports(spec, pod)
 

@@ -136,7 +136,8 @@ def _mirror(written: Body) -> Groups:
         )
         for field, ready in (("addresses", True), ("notReadyAddresses", False)):
             for address in subset.get(field) or ():
-                endpoint = Endpoint(address["ip"], 0, address.get("nodeName") or "", "", ready, ready)
+                node, hostname = address.get("nodeName") or "", address.get("hostname") or ""
+                endpoint = Endpoint(address["ip"], 0, node, "", ready, ready, hostname=hostname)
                 target = {"targetRef": address["targetRef"]} if "targetRef" in address else {}
                 body = slice_endpoint(endpoint, target)
                 groups.setdefault(ports, {})[_identity(body)] = body

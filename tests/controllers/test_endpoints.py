@@ -168,6 +168,18 @@ def test_endpoints_of_a_user_are_mirrored(cluster: FakeCluster) -> None:
     assert slices(cluster, "db") == []
 
 
+def test_endpoints_have_the_hostnames_of_their_pods(cluster: FakeCluster) -> None:
+    """Those of the Service's own subdomain; a StatefulSet's Pods have them."""
+    cluster.create("Service", "web", {**service("web"), "clusterIP": "None"})
+    cluster.create("Service", "other", {**service("web"), "clusterIP": "None"})
+    cluster.create("StatefulSet", "web", workload("web", replicas=2, serviceName="web"))
+    cluster.settle()
+    assert sorted(item["hostname"] for item in cluster.endpoints("web")) == ["web-0", "web-1"]
+    assert all("hostname" not in item for item in cluster.endpoints("other"))
+    addresses = cluster.get("Endpoints", "web")["subsets"][0]["addresses"]
+    assert sorted(item["hostname"] for item in addresses) == ["web-0", "web-1"]
+
+
 def test_all_goes_with_the_service(cluster: FakeCluster) -> None:
     cluster.create("Service", "web", service("web"))
     cluster.create("Deployment", "web", workload("web", replicas=1))
