@@ -6,6 +6,9 @@ PATH=$PATH:/usr/sbin:/sbin # an ordinary user of Debian has neither
 
 packages=(iproute2 nftables python3 python3-venv make curl iputils-ping procps kmod util-linux ca-certificates)
 
+# The tests drive a running lab with a stock kubectl; whichever is there will do.
+command -v kubectl >/dev/null || packages+=(kubernetes-client)
+
 as_root() {
     if [[ $EUID -eq 0 ]]; then
         "$@"

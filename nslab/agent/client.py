@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nslab import __version__
 from nslab.agent import messages, store
+from nslab.agent.calls import (
+    BUSY_TIMEOUT,
+    POLL,
+    AgentEndedError,
+    Progress,
+    StandbyAgent,
+    agent_status,
+    ask,
+    busy,
+    holder,
+    live_agent,
+    stop_agent,
+)
 from nslab.agent.store import Paths
-from nslab.errors import BusyError, NotFoundError, NslabError, UsageError
+from nslab.errors import BusyError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from nslab.api.objects import Body, Manifest
     from nslab.cluster.model import Cluster
-
-Progress = Callable[[str, int, int], None]
-BUSY_TIMEOUT = 60.0
-"""Seconds to wait for whoever holds the lab: another `up`, a `down`."""
-POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Snapshot:
     ready: dict[str, bool] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     bodies: Mapping[str, list[Body]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    programming: messages.Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,127 +78,6 @@ class UpResult:
         return not self.not_ready
 
 
-class StandbyAgent:
-    """A process that imports the agent's code while the caller still reads files, and then becomes a lab's agent."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nslab.agent"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd="/",
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-
-    def become(self, lab: str) -> bool:
-        """Make it the lab's agent. False when another process holds the lab."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{lab}\n".encode())
-        self.process.stdin.close()
-        line = self.process.stdout.readline()
-        self.process.stdout.close()
-        if not line:
-            raise NslabError(
-                f"the agent of lab {lab} does not start (exit code {self.process.wait()})",
-                hint=f"its log: {Paths(lab).agent_log}",
-            )
-        return "listening" in json.loads(line)
-
-    def dismiss(self) -> None:
-        """End it; there is no lab to run."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
-
-
-class _AgentEndedError(NslabError):
-    """The agent ended before it answered. `began` says whether it had begun to work on the request."""
-
-    def __init__(self, lab: str, began: bool) -> None:
-        super().__init__(
-            f"the agent of lab {lab} ended before it answered", hint="run the command again: a new agent takes over"
-        )
-        self.began = began
-
-
-def _connect(lab: str) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(Paths(lab).agent_socket))
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        connection.close()
-        return None
-    return connection
-
-
-def _ask(
-    lab: str, connection: socket.socket, request: messages.Json, progress: Progress | None = None
-) -> messages.Json:
-    """Send a request and wait for its result. Raises what the agent raised, TimeoutError past the connection's
-    timeout."""
-    began = False
-    try:
-        with connection:
-            messages.send(connection, request)
-            for message in messages.receive(connection):
-                began = True
-                if "progress" in message:
-                    if progress:
-                        progress(*message["progress"])
-                elif "error" in message:
-                    raise messages.decode_error(message["error"])
-                else:
-                    result: messages.Json = message["result"]
-                    return result
-    except (ConnectionError, ValueError):  # it was killed, perhaps in the middle of a line
-        pass
-    raise _AgentEndedError(lab, began)
-
-
-def _live_agent(lab: str, standby: StandbyAgent | None) -> socket.socket:
-    """A connection to the lab's agent, which is started where there is none, or where it is of another version.
-
-    Waits while another process holds the lab, such as a `down`; raises BusyError past BUSY_TIMEOUT.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    try:
-        while time.monotonic() < deadline:
-            status = _agent_status(lab)
-            if status and status["version"] != __version__:
-                _stop_agent(lab)
-                continue
-            if status is None and _holder(lab) is None:
-                agent, standby = standby or StandbyAgent(), None
-                agent.become(lab)
-            connection = _connect(lab)
-            if connection:
-                return connection
-            time.sleep(POLL)
-    finally:
-        if standby:
-            standby.dismiss()
-    raise _busy(lab)
-
-
-def _busy(lab: str) -> BusyError:
-    return BusyError(
-        f"lab {lab} is held by process {_holder(lab) or 'unknown'}, which does not let go of it",
-        hint="wait for it to end, or end it with `kill`, and try again",
-    )
-
-
-def _agent_status(lab: str, *, whole: bool = False) -> messages.Json | None:
-    """What the lab's agent says of itself; None where none lives. `whole`: once its objects are stored."""
-    connection = _connect(lab)
-    if connection is None:
-        return None
-    try:
-        return _ask(lab, connection, {"op": "status", "whole": whole})
-    except _AgentEndedError:
-        return None
-
-
 def up(
     manifest: Manifest, *, wait: float, progress: Progress | None = None, standby: StandbyAgent | None = None
 ) -> UpResult:
@@ -206,14 +88,14 @@ def up(
     """
     started = time.monotonic()
     lab = manifest.lab.name
-    connection = _live_agent(lab, standby)
+    connection = live_agent(lab, standby)
     request = {"op": "up", "manifest": store.encode_manifest(manifest), "wait": wait}
     try:
-        result = _ask(lab, connection, request, progress)
-    except _AgentEndedError as error:  # such as one without a lab, which ends by itself
+        result = ask(lab, connection, request, progress)
+    except AgentEndedError as error:  # such as one without a lab, which ends by itself
         if error.began:
             raise
-        result = _ask(lab, _live_agent(lab, None), request, progress)
+        result = ask(lab, live_agent(lab, None), request, progress)
     return UpResult(
         result["lab"], result["created"], result["operations"], result["changed"], result["warnings"],
         result["not_ready"], time.monotonic() - started,
@@ -228,12 +110,13 @@ def plan(manifest: Manifest) -> str:
     from nslab.agent.rehearsal import rehearse
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
+    from nslab.cluster.static_pods import with_static_pods
     from nslab.linux.real import RealKernel
 
     lab = manifest.lab.name
     former = store.load(lab) if lab in store.labs() else None
     leases = former.leases if former else Leases()
-    cluster = allocate(manifest, leases)
+    cluster = allocate(with_static_pods(manifest), leases)
     if former:
         applied = replace(manifest, objects=wishes(manifest, cluster))
         draft = Draft(tuple(read_journal(Paths(lab).journal)))
@@ -261,12 +144,12 @@ def down(lab: str, progress: Progress | None = None) -> bool:
     known = Paths(lab).root.exists()
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
-        _stop_agent(lab)
+        stop_agent(lab)
         lock = store.hold(lab, POLL)
         if lock is not None:
             break
         if time.monotonic() >= deadline:  # an agent that an `up` started meanwhile was asked to stop, too
-            raise _busy(lab)
+            raise busy(lab)
     try:
         return bool(teardown(lab, progress)) or known
     finally:
@@ -276,19 +159,27 @@ def down(lab: str, progress: Progress | None = None) -> bool:
 def wake(lab: str) -> None:
     """Have the lab's agent live and serve its API. Raises NotFoundError where there is no such lab."""
     store.load(lab)
-    _ask(lab, _live_agent(lab, None), {"op": "serve"})
+    ask(lab, live_agent(lab, None), {"op": "serve"})
 
 
 def settle(lab: str, wait: float) -> list[str]:
     """Wait, `wait` seconds at most, until nothing is under way in the lab. Returns the Pods that are not ready."""
-    missing: list[str] = _ask(lab, _live_agent(lab, None), {"op": "settle", "wait": wait})["not_ready"]
+    missing: list[str] = ask(lab, live_agent(lab, None), {"op": "settle", "wait": wait})["not_ready"]
     return missing
+
+
+def events(lab: str, cursor: messages.Json | None = None) -> tuple[list[messages.Json], messages.Json]:
+    """What happened in the lab (the lines of `history`), and the cursor with which the next call gets what is new.
+    Raises NotFoundError where there is no such lab."""
+    store.load(lab)
+    answer = ask(lab, live_agent(lab, None), {"op": "events", "cursor": cursor or {}})
+    return answer["lines"], answer["cursor"]
 
 
 def kubeconfig(lab: str) -> str:
     """A kubeconfig file for the lab's API. Raises NotFoundError where there is no such lab."""
     store.load(lab)
-    content: str = _ask(lab, _live_agent(lab, None), {"op": "kubeconfig"})["kubeconfig"]
+    content: str = ask(lab, live_agent(lab, None), {"op": "kubeconfig"})["kubeconfig"]
     return content
 
 
@@ -305,9 +196,9 @@ def labs() -> list[LabEntry]:
     for lab in store.labs():
         try:
             fields: dict[str, Any] = json.loads(Paths(lab).summary.read_bytes())
-            entries.append(LabEntry(**fields, agent_pid=_holder(lab)))
+            entries.append(LabEntry(**fields, agent_pid=holder(lab)))
         except (OSError, ValueError, TypeError):
-            entries.append(LabEntry(lab, 0, 0, 0, 0.0, 0.0, "", _holder(lab)))
+            entries.append(LabEntry(lab, 0, 0, 0, 0.0, 0.0, "", holder(lab)))
     return entries
 
 
@@ -345,7 +236,7 @@ def snapshot(lab: str) -> Snapshot:
     )
 
     state = store.load(lab)
-    status = _agent_status(lab, whole=True) or {}  # first: a new lab's objects are in the journal once it answers
+    status = _status_for_readers(lab)  # first: a new lab's objects are in the journal once it answers
     bodies = stored(read_journal(Paths(lab).journal))
     ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
     found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))
@@ -353,40 +244,21 @@ def snapshot(lab: str) -> Snapshot:
     return Snapshot(
         replace(cluster, objects=objects(bodies), warnings=state.warnings), state.created, state.updated,
         status.get("pid"), status.get("responder_pid"), ready, restarts(bodies.get("Pod", ())), bodies,
+        status.get("failures", {}), status.get("programming", {}),
     )
+
+
+def _status_for_readers(lab: str) -> messages.Json:
+    """What the agent says of itself; nothing where it does not answer and the objects can be read all the same."""
+    try:
+        return agent_status(lab, whole=True) or {}
+    except BusyError:
+        journal = Paths(lab).journal
+        if not journal.exists() or not journal.stat().st_size:
+            raise
+        return {}
 
 
 def log_path(lab: str, pod_key: str, container: str) -> str:
     """The file with what an `image: host` container of the Pod NAMESPACE/NAME printed."""
     return str(Paths(lab).container_log(pod_key, container))
-
-
-def _holder(lab: str) -> int | None:
-    """The pid of the process that holds the lab's lock, if one does."""
-    from nslab.linux.locks import lock_holder
-
-    return lock_holder(str(Paths(lab).lock))
-
-
-def _stop_agent(lab: str) -> None:
-    """End the lab's agent, leaving the network and the containers as they are. Raises BusyError where it hangs."""
-    connection = _connect(lab)
-    if connection is None:
-        _stop_unheard_agent(lab)
-        return
-    connection.settimeout(BUSY_TIMEOUT)
-    try:
-        with suppress(_AgentEndedError):
-            _ask(lab, connection, {"op": "stop"})
-    except TimeoutError:
-        raise _busy(lab) from None
-
-
-def _stop_unheard_agent(lab: str) -> None:
-    """Stop an agent whose socket somebody removed. One that has yet to open its socket has no title yet."""
-    from nslab.linux.process import title
-
-    holder = _holder(lab)
-    if holder and title(holder) == f"nslab agent {lab}":
-        with suppress(ProcessLookupError):
-            os.kill(holder, signal.SIGTERM)

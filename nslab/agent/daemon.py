@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nslab import __version__, errors
-from nslab.agent import messages, store
+from nslab.agent import history, messages, store
 from nslab.agent.lab import RETRY, Lab
 from nslab.agent.report import changes
 from nslab.agent.serving import Serving
@@ -80,7 +80,7 @@ class Agent:
         self.starting: asyncio.Task[None] | None = None
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
             "up": self._up, "status": self._status, "stop": self._stop, "kubeconfig": self._kubeconfig,
-            "serve": self._serve, "settle": self._settle,
+            "serve": self._serve, "settle": self._settle, "events": self._events,
         }
 
     async def serve(self) -> None:
@@ -219,8 +219,28 @@ class Agent:
                 "responder_pid": self.lab.responder.pid,
                 "not_ready": self.lab.not_ready(),
                 "failures": self.lab.failures(),
+                "programming": {
+                    "changes": self.lab.programming.count,
+                    "p50_ms": self.lab.programming.percentile(50),
+                    "p99_ms": self.lab.programming.percentile(99),
+                },
             }
         }
+
+    def _events(self, request: Json, connection: socket.socket) -> Json:
+        """What happened since the `cursor` of the last answer; from the beginning without one."""
+        self._require_lab()
+        assert self.lab.objects is not None
+        stored, programming, cursor = self.lab.objects.store, self.lab.programming, request["cursor"]
+        seen = int(cursor.get("changes", 0)) if cursor.get("agent") == os.getpid() else 0
+        events = [
+            body for body in stored.list("Event")
+            if int(body["metadata"]["resourceVersion"]) > int(cursor.get("revision", 0))
+        ]
+        records = list(programming.records)
+        fresh = records[max(0, len(records) - (programming.count - seen)) :]
+        after = {"agent": os.getpid(), "changes": programming.count, "revision": stored.revision}
+        return {"result": {"lines": history.lines(events, fresh), "cursor": after}}
 
     def _settle(self, request: Json, connection: socket.socket) -> Json | None:
         self._require_lab()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 
@@ -9,9 +10,9 @@ from nslab.agent.containers import HOST_IMAGE, Containers
 from nslab.agent.objects import Objects
 from nslab.api.objects import Body, Manifest, Object
 from nslab.apiserver.store import Store
-from nslab.cluster import render
-from nslab.cluster.model import Cluster, Node, Pod
-from nslab.controllers.metadata import seconds, timestamp, with_condition
+from nslab.cluster import render, static_pods
+from nslab.cluster.model import Cluster, Node, Pod, Service
+from nslab.controllers.metadata import micro_timestamp, seconds, timestamp, with_condition
 
 HEARTBEAT = 10.0
 """Seconds between two renewals of the nodes' Leases (kubelet nodeLeaseDurationSeconds / 4)."""
@@ -39,10 +40,11 @@ def wishes(manifest: Manifest, allotted: Cluster) -> tuple[Object, ...]:
 
 
 def register(store: Store, cluster: Cluster) -> None:
-    """Renew the nodes' Leases, and write their status where it is another."""
+    """Renew the nodes' Leases, and write their status where it is another; show their static Pods."""
+    mirror(store, cluster)
     for node in cluster.nodes.values():
         _report_node(store, cluster, node)
-        spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": timestamp(time.time())}
+        spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": micro_timestamp(time.time())}
         lease = store.get("Lease", LEASES, node.name)
         if lease is None:
             metadata = {"name": node.name, "namespace": LEASES}
@@ -52,12 +54,22 @@ def register(store: Store, cluster: Cluster) -> None:
             store.update("Lease", {**lease, "spec": spec})
 
 
+def mirror(store: Store, cluster: Cluster) -> None:
+    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API."""
+    for name in cluster.nodes:
+        node = store.get("Node", "", name)
+        missing = store.get("Pod", static_pods.NAMESPACE, static_pods.name_of(name)) is None
+        if missing and node is not None and "deletionTimestamp" not in node["metadata"]:
+            store.create("Pod", static_pods.mirror_pod(name, node["metadata"]["uid"]))
+
+
 def _report_node(store: Store, cluster: Cluster, node: Node) -> None:
     stored = store.get("Node", "", node.name)
     if stored is None:  # somebody deleted it: a kubelet registers once
         return
     now = time.time()
     status = render.node_object(cluster, node)["status"]
+    status["nodeInfo"]["kernelVersion"] = os.uname().release
     old = stored.get("status") or {}
     conditions = list(old.get("conditions") or ())
     for condition in status["conditions"]:
@@ -80,6 +92,7 @@ class Kubelet:
             if (body.get("status") or {}).get("phase") == "Running"
         }
         self._reported: dict[str, tuple[bool, str, int]] = {}
+        self._services: dict[str, Service] = {}
         self._ending: dict[str, tuple[float, float, Pod]] = {}
         self._next_beat = 0.0
 
@@ -108,19 +121,21 @@ class Kubelet:
             state = (pod.ready, pod.ip, restarts.get(key, 0))
             if self._reported.get(pod.uid) != state and self._report_pod(cluster, pod, state[2]):
                 self._reported[pod.uid] = state
-        for service in cluster.services.values():
-            rendered = render.service_object(service)
-            if rendered["spec"] != service.body["spec"]:
-                self.objects.write("Service", rendered)
-            if rendered["status"] != service.body.get("status"):
-                self._report_service(rendered)
+        for key, service in cluster.services.items():
+            if self._services.get(key) is not service:
+                self._report_service(service)
+        self._services = cluster.services
         if len(self._reported) > 2 * len(cluster.pods) + 64:
             present = {pod.uid for pod in cluster.pods.values()}
             self._reported = {uid: state for uid, state in self._reported.items() if uid in present}
 
-    def _report_service(self, rendered: Body) -> None:
-        metadata = rendered["metadata"]
-        stored = self.objects.store.get("Service", metadata["namespace"], metadata["name"])
+    def _report_service(self, service: Service) -> None:
+        rendered = render.service_object(service)
+        if rendered["spec"] != service.body["spec"]:
+            self.objects.write("Service", rendered)
+        if rendered["status"] == service.body.get("status"):
+            return
+        stored = self.objects.store.get("Service", service.namespace, service.name)
         if stored is not None and stored.get("status") != rendered["status"]:
             self.objects.write("Service", {**stored, "status": rendered["status"]}, status=True)
 
@@ -169,6 +184,8 @@ class Kubelet:
 
     def _deadlines(self, pod: Pod, now: float) -> tuple[float, float]:
         """When (monotonic seconds) the Pod has answered whom it knew, and when it has to be gone at the latest."""
+        if pod.is_static:  # only its picture ends
+            return now, now
         stored = self.objects.store.get("Pod", pod.namespace, pod.name) or {"metadata": {}}
         grace = stored["metadata"].get("deletionGracePeriodSeconds", 0)
         marked = seconds(stored["metadata"].get("deletionTimestamp"))

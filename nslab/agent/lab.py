@@ -13,9 +13,11 @@ from dataclasses import replace
 
 from nslab import errors
 from nslab.agent import containers, store
-from nslab.agent.kubelet import Kubelet, register, wishes
+from nslab.agent.kube_proxies import KubeProxies
+from nslab.agent.kubelet import Kubelet, mirror, register, wishes
 from nslab.agent.network import Network
 from nslab.agent.objects import Objects
+from nslab.agent.programming import Programming
 from nslab.agent.readiness import Readiness
 from nslab.agent.rehearsal import copied, rehearse
 from nslab.agent.report import summary
@@ -26,15 +28,17 @@ from nslab.apiserver.journal import Journal
 from nslab.cluster import naming
 from nslab.cluster.allocate import allocate, with_readiness
 from nslab.cluster.model import Cluster, Leases
+from nslab.cluster.static_pods import proxied, with_static_pods
 from nslab.components.kube_proxy import udp_backends
 from nslab.linux.conntrack import flush_stale_udp
 from nslab.linux.kernel import Progress
 from nslab.linux.real import RealKernel
+from nslab.netstate.operations import Batch, RemoveFile, WriteFile
 
 log = logging.getLogger("nslab.agent")
 
 SHARE = 0.02
-"""Seconds that controllers work at least before the network follows; as long as the network took, if that is more."""
+"""Seconds that controllers work at least before the network follows again; as long as it took, if that is more."""
 
 
 PASSING = 8
@@ -64,9 +68,12 @@ class Lab:
         self.objects: Objects | None = None
         self.kubelet: Kubelet | None = None
         self.unborn = False
+        self.programming = Programming()
+        self.kube_proxies = KubeProxies(name)
         self.operations = 0
         self.took = 0.0
         self.controllers_due = 0.0
+        self.remembered: dict[str, bool] | None = None
         self.error = ""
         self.reported: dict[str, int] = {}
 
@@ -85,7 +92,7 @@ class Lab:
         assert self.kubelet is not None
         self.state = state
         if self.objects.store.revision == 0:  # the former agent was killed before it had stored anything
-            self.cluster = allocate(state.manifest, state.leases, self.readiness.ready)
+            self.cluster = allocate(with_static_pods(state.manifest), state.leases, self.readiness.ready)
             self.give_birth()
             return
         self.cluster = self.objects.cluster(
@@ -95,7 +102,8 @@ class Lab:
         self.objects.start(state.manifest.lab.cluster.max_pods_per_node)
 
     def _open(self, manifest: Manifest) -> None:
-        self.objects = Objects(self.name, Journal(self.paths.journal))
+        self.objects = Objects(self.name, Journal(self.paths.journal), on_matter=self.programming.changed)
+        self.objects.store.subscribe(self.kube_proxies.hear)
         self.objects.remember(manifest.objects)
         self.kubelet = Kubelet(self.objects, self.containers)
 
@@ -107,7 +115,7 @@ class Lab:
         if self.state is None:
             self.resume()  # once more: a state that could not be read is not overwritten
         former = self.state
-        allotted = allocate(manifest, former.leases if former else Leases())
+        allotted = allocate(with_static_pods(manifest), former.leases if former else Leases())
         applied = replace(manifest, objects=wishes(manifest, allotted))
         if former is None:
             self._first_up(applied, allotted, progress)
@@ -130,7 +138,8 @@ class Lab:
         """Build the network of an unborn lab, or mend it."""
         self.cluster = allotted  # whatever happens now: from here on ticks lead there
         self.responder.start()
-        self.operations += len(self.network.converge(allotted, progress))
+        started = time.monotonic()
+        self._in_force(self.network.converge(allotted, progress), started, full=True)
         self._listen(allotted)
 
     def give_birth(self) -> None:
@@ -183,23 +192,37 @@ class Lab:
         assert self.state is not None
         started = time.monotonic()
         former, followed = self.cluster, self.network.reached is not None
+        if former is not None:
+            mirror(self.objects.store, former)
         self.objects.changed = False
         ready = self.kubelet.ready(self.readiness.ready)
         cluster = self.objects.cluster(self.state.manifest.lab, self.state.leases, ready)
         if observe:
             plan = self.network.plan(cluster)
-        if save or cluster.leases != self.state.leases:
-            self._save(replace(self.state, leases=cluster.leases), cluster)
+        state = replace(self.state, leases=cluster.leases)
+        if save or not self.state.leases.include(cluster.leases):  # before the kernel has what new leases name
+            self._save(state, cluster)
         try:
             batch = self.network.apply(*plan, progress) if observe else self.network.follow(cluster)
         except errors.NslabError:
             self.objects.changed = True  # an `up` is told, and it is tried again
             raise
-        self.operations += len(batch)
+        self.cluster = cluster
+        self._in_force(batch, started, full=observe or not followed)
+        if state.leases != self.state.leases:
+            self._save(state, cluster)
         self._forget_stale_udp(former if followed else None, cluster)
         self._run(cluster)
         self._report()
         self.took = time.monotonic() - started
+
+    def _in_force(self, batch: Batch, started: float, *, full: bool = False) -> None:
+        """Take note of what the network was just given, in a walk that `started` then (monotonic seconds)."""
+        assert self.cluster is not None
+        self.operations += len(batch)
+        places = (operation.netns for operation in batch if not isinstance(operation, WriteFile | RemoveFile))
+        followed = self.programming.in_force(len(batch), places)
+        self.kube_proxies.in_force(self.cluster, batch, time.monotonic() - started, followed, full=full)
 
     def _run(self, cluster: Cluster) -> None:
         """Make listeners, processes and probes those of `cluster`, whose network stands. New Pods are ready, and get
@@ -220,11 +243,18 @@ class Lab:
         """The fast way of a change of readiness alone. Raises KernelError."""
         assert self.cluster is not None
         self.readiness.changed = False
+        started = time.monotonic()
         former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
-        store.save_readiness(self.name, self.readiness.remembered())
         if self.cluster is not former:
-            self.operations += len(self.network.follow(self.cluster))
+            for key, pod in self.cluster.pods.items():
+                if pod is not former.pods[key]:
+                    self.programming.changed("Pod", key, "ready" if pod.ready else "not ready")
+            self._in_force(self.network.follow(self.cluster), started)
             self._forget_stale_udp(former, self.cluster)
+        remembered = self.readiness.remembered()
+        if remembered != self.remembered:
+            store.save_readiness(self.name, remembered)
+            self.remembered = remembered
 
     def _report(self) -> None:
         assert self.kubelet is not None
@@ -239,10 +269,17 @@ class Lab:
 
     def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:
         """Once rules have changed: conntrack would send UDP flows on to endpoints that are gone. No former Cluster:
-        nobody knows what has changed."""
-        nodes = [naming.node_netns(self.name, name) for name in cluster.nodes]
+        nobody knows what has changed; nor does a kube-proxy that did not work before."""
+        known = set(proxied(former)) if former else set()
+        working = [*proxied(cluster)]
+        went_on = [naming.node_netns(self.name, name) for name in working if name in known]
+        began = [naming.node_netns(self.name, name) for name in working if name not in known]
+        backends = udp_backends(cluster)
         try:
-            flush_stale_udp(nodes, udp_backends(former) if former else {}, udp_backends(cluster))
+            if former:
+                flush_stale_udp(went_on, udp_backends(former), backends)
+            if began:
+                flush_stale_udp(began, {}, backends)
         except OSError as error:
             log.error("forgetting UDP flows to endpoints that are gone: %s", error)
 
@@ -251,13 +288,15 @@ class Lab:
     def tick(self) -> float:
         """What time, the controllers and the probes bring. Returns the seconds until it is due again."""
         self.responder.tick(self.cluster)
+        self.kube_proxies.tick()
         due = [1.0, self.containers.tick(), self.readiness.tick()]
         if self.objects is None or self.kubelet is None or self.cluster is None:
             return min(due)
+        due.append(self._follow())  # before controllers make of the change what they will
         due.append(self.kubelet.beat(self.cluster))
         wait = self.objects.controllers.run(max(SHARE, self.took))
         self.controllers_due = time.monotonic() + wait
-        due += [wait, self._follow()]
+        due.append(0.0 if self.objects.changed else wait)
         return min(due)
 
     def _follow(self) -> float:
@@ -273,7 +312,9 @@ class Lab:
             elif self.restarts() != self.reported:
                 self._report()
             self.error = ""
+            self.kube_proxies.level()
         except errors.NslabError as error:
+            self.kube_proxies.failed(error)
             if str(error) != self.error:
                 log.error("following a change: %s", error)
             self.error = str(error)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nslab.cluster import naming
 from nslab.cluster.model import Cluster
+from nslab.cluster.static_pods import proxied
+from nslab.components import kube_proxy
 from nslab.components.desired import desired
 from nslab.errors import OwnershipError
 from nslab.linux.kernel import Kernel, Progress
@@ -32,9 +35,11 @@ class Network:
         """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
         nothing is wanted. Raises OwnershipError where a wanted name is somebody else's, and FeatureError where the
         kernel lacks what the operations need."""
-        want = desired(cluster) if cluster else NetState(self.lab)
+        want = self._desired(cluster) if cluster else NetState(self.lab)
         have = self.kernel.observe(self.lab, want.netns, want.files)
         _refuse_foreign(want, have)
+        if cluster:
+            want = frozen(want, have, cluster)
         if self.reached is not None:
             have = _recall_neighbours(have, self.reached)
         batch = diff(want, have)
@@ -56,8 +61,26 @@ class Network:
         """As `converge`, from the state last reached: for changes that come often, such as readiness."""
         if self.reached is None:
             return self.converge(cluster)
-        want = desired(cluster)
+        want = frozen(self._desired(cluster), self.reached, cluster)
         return self.apply(want, diff(want, self.reached))
+
+    def _desired(self, cluster: Cluster) -> NetState:
+        lossy = any(fault.effect == "loss" for fault in cluster.faults)
+        return desired(cluster, netem=lossy and self.kernel.has_qdisc("netem"))
+
+
+def frozen(want: NetState, have: NetState, cluster: Cluster) -> NetState:
+    """The wish, less what kube-proxy would have to do where it does not work: there its table stays as it is. Nobody
+    takes it away either, and a machine that is made anew has none until kube-proxy works again."""
+    idle = cluster.nodes.keys() - set(proxied(cluster))
+    netns = dict(want.netns)
+    for name in (naming.node_netns(cluster.lab.name, node) for node in idle):
+        there = have.netns.get(name)
+        tables = {key: table for key, table in netns[name].tables.items() if key != kube_proxy.TABLE}
+        if there is not None and there.uid == netns[name].uid and kube_proxy.TABLE in there.tables:
+            tables[kube_proxy.TABLE] = there.tables[kube_proxy.TABLE]
+        netns[name] = replace(netns[name], tables=tables)
+    return replace(want, netns=netns) if idle else want
 
 
 def _recall_neighbours(have: NetState, reached: NetState) -> NetState:

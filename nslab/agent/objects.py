@@ -79,12 +79,13 @@ class _Keeping(Store):
 @dataclass(slots=True)
 class Objects:
     """All objects of a lab. `promised` are Pods that stand already, before controllers make their objects.
-    `changed` says that the network may have to follow; `on_change` is called after each
-    change of any object."""
+    `changed` says that the network may have to follow; `on_matter` is told, with kind, key and type of event, what it
+    is that it may have to follow; `on_change` is called after each change of any object."""
 
     lab: str
     journal: Any = field(default_factory=Draft)
     on_change: Callable[[], None] = lambda: None
+    on_matter: Callable[[str, str, str], None] = lambda kind, key, what: None
     changed: bool = True
     store: Store = field(init=False)
     controllers: ControlPlane = field(init=False)
@@ -108,9 +109,18 @@ class Objects:
         return object_uid(f"{self.lab}/{self.store.revision}/{self._uids}")
 
     def _note(self, event: Event) -> None:
-        if not self._quiet and event.kind in NETWORK and _matters(event):
+        if not self._quiet and event.kind in NETWORK and _matters(event) and not self._is_derived(event):
             self.changed = True
+            self.on_matter(event.kind, key_of(event.body).lstrip("/"), event.type)
         self.on_change()
+
+    def _is_derived(self, event: Event) -> bool:
+        """Whether a controller made what changed of objects that the network looks at itself."""
+        if event.kind not in ("Endpoints", "EndpointSlice"):
+            return False
+        service = self.store.get("Service", *_key(event.body))
+        selecting = {_key(event.body)} if service and service["spec"].get("selector") else set[tuple[str, str]]()
+        return _is_derived(event.kind, event.body, set(), selecting)
 
     # --- What `up` applies
 

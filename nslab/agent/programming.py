@@ -46,13 +46,18 @@ class Programming:
         if len(self._pending) < KEPT:
             self._pending.setdefault((kind, key, what), (time.time(), time.monotonic()))
 
-    def in_force(self, operations: int, netns: Iterable[str]) -> None:
-        """The network has followed everything told so far, by so many operations, in these namespaces."""
+    def in_force(self, operations: int, netns: Iterable[str]) -> list[Programmed]:
+        """The network has followed everything told so far, by so many operations, in these namespaces. Returns what
+        it was."""
         now, places = time.monotonic(), len(set(netns))
-        for (kind, key, what), (at, since) in self._pending.items():
-            self.records.append(Programmed(at, kind, key, what, (now - since) * 1000, operations, places))
-        self.count += len(self._pending)
+        followed = [
+            Programmed(at, kind, key, what, (now - since) * 1000, operations, places)
+            for (kind, key, what), (at, since) in self._pending.items()
+        ]
+        self.records += followed
+        self.count += len(followed)
         self._pending.clear()
+        return followed
 
     def percentile(self, percent: float) -> float | None:
         """Milliseconds within which so many percent of the remembered changes were in force; None before the first.

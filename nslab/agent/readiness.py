@@ -14,7 +14,8 @@ from nslab.agent.store import ready_pods
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Container, Pod
 from nslab.linux import process
-from nslab.servers.kubelet_probe import ProbedContainer, ProbeEngine, ProbeOutcome
+from nslab.servers.kubelet_probe import ProbedContainer, ProbeEngine
+from nslab.servers.probe_exchange import ERROR, FAILURE, SUCCESS, ProbeOutcome
 from nslab.servers.probe_schedule import READY, RESTART, UNREADY, Timing
 
 Restart = Callable[[str, str], None]
@@ -95,6 +96,7 @@ class Readiness:
         for one in fresh:
             pod, container = wanted[one]
             self._engine.add(_engine_key(one), _probed(cluster, pod, container, self._execute))
+            self._engine.start(_engine_key(one))
 
     def tick(self) -> float:
         """Send what is due, take what came back. Returns the seconds until it is due again."""
@@ -114,6 +116,7 @@ class Readiness:
         if transition == RESTART:
             self.restarts[probed.pod_key] = self.restarts.get(probed.pod_key, 0) + 1
             self._restart(probed.pod_key, probed.container)
+            self._engine.start(key)
         elif transition in (READY, UNREADY):
             self._become(probed, transition == READY)
 
@@ -135,7 +138,7 @@ class Readiness:
         try:
             pid = process.spawn_in(netns, list(command), env=dict(os.environ), cwd="/", log_fd=null)
         except OSError as error:
-            report(ProbeOutcome(False, f"{command[0]}: {error.strerror}"))
+            report(ProbeOutcome(ERROR, f'exec: "{command[0]}": {error.strerror}'))
             return
         finally:
             os.close(null)
@@ -146,12 +149,12 @@ class Readiness:
         if ended:
             self._commands.remove(command)
             code = os.waitstatus_to_exitcode(status)
-            command.report(ProbeOutcome(code == 0, f"exit code {code}"))
+            command.report(ProbeOutcome(SUCCESS if code == 0 else FAILURE, f"exit code {code}"))
         elif now >= command.deadline:
             self._commands.remove(command)
             process.terminate([command.pid], timeout=0.0)
             os.waitpid(command.pid, 0)
-            command.report(ProbeOutcome(False, "the command took too long"))
+            command.report(ProbeOutcome(FAILURE, "the command took too long"))
 
 
 def _patience(probe: Mapping[str, Any]) -> float:

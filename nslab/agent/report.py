@@ -18,7 +18,7 @@ def summary(cluster: Cluster, state: State) -> dict[str, Any]:
     return {
         "name": cluster.lab.name,
         "nodes": len(cluster.nodes),
-        "pods": len(cluster.pods),
+        "pods": len(cluster.asked_pods),
         "services": len(cluster.services),
         "created": state.created,
         "updated": state.updated,
@@ -29,7 +29,7 @@ def summary(cluster: Cluster, state: State) -> dict[str, Any]:
 def changes(before: Cluster | None, after: Cluster) -> list[str]:
     """What differs between two Clusters, one line a kind and direction: `+ Pod shop/web-7d4b9-x2x4z`."""
     lines: list[str] = []
-    for kind, attribute in (("Node", "nodes"), ("Client", "clients"), ("Pod", "pods"), ("Service", "services")):
+    for kind, attribute in (("Node", "nodes"), ("Client", "clients"), ("Pod", "asked_pods"), ("Service", "services")):
         old: Mapping[str, Any] = getattr(before, attribute) if before else {}
         new: Mapping[str, Any] = getattr(after, attribute)
         lines += _lines("+", kind, (key for key in new if key not in old))

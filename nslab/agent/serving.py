@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from nslab.agent.containers import HOST_IMAGE
 from nslab.agent.store import Paths
+from nslab.api.faults import KIND as FAULT
 from nslab.api.objects import Body
 from nslab.apiserver.access import HOST, access, kubeconfig
 from nslab.apiserver.api import Api
+from nslab.apiserver.errors import invalid
 from nslab.apiserver.rest.subresources import LogOptions
 from nslab.apiserver.server import Server
 from nslab.apiserver.store import Store
+from nslab.components.faults import QDISCS
+from nslab.linux.features import missing_qdisc
 
 POLL = 0.2
 """Seconds between two looks at a log that is followed."""
@@ -27,7 +32,7 @@ class Serving:
 
     def __init__(self, paths: Paths, store: Store) -> None:
         self.paths = paths
-        self.server = Server(Api(store, logs=self._logs), token="")
+        self.server = Server(Api(store, logs=self._logs, admit=possible), token="")
         self.port = 0
 
     async def start(self) -> None:
@@ -45,7 +50,7 @@ class Serving:
             self.server.token = granted.token
             await self.server.listen_tls(listening, granted.context())
             self.port = int(listening.getsockname()[1])
-            self.server.api = Api(self.server.api.store, logs=self._logs, address=f"{HOST}:{self.port}")
+            self.server.api = replace(self.server.api, address=f"{HOST}:{self.port}")
         return kubeconfig(self.paths.lab, self.port, granted)
 
     def close(self) -> None:
@@ -62,6 +67,17 @@ class Serving:
         if options.follow:
             return _followed(path, options)
         return _printed(path, options)
+
+
+def possible(body: Body, old: Body | None) -> Body:
+    """The object, if it can be had on this machine. Raises Invalid for a Fault that its kernel cannot bring about."""
+    qdisc = QDISCS.get(body["spec"]["effect"]) if body["kind"] == FAULT else None
+    missing = missing_qdisc(qdisc) if qdisc else None
+    if missing is not None:
+        reason = f"Invalid value: this kernel has no queueing discipline {missing.name}: {missing.remedy}"
+        cause = {"reason": "FieldValueInvalid", "message": reason, "field": "spec.effect"}
+        raise invalid(FAULT, body["metadata"]["name"], [cause])
+    return body
 
 
 def _printed(path: Path, options: LogOptions) -> bytes:

@@ -12,6 +12,13 @@ from nslab.api.objects import Body
 WORKLOADS: Final = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job")
 """Kinds that make Pods from `spec.template`."""
 
+_ROLLING_UPDATE: Final[dict[str, Body]] = {
+    "Deployment": {"maxSurge": "25%", "maxUnavailable": "25%"},
+    "DaemonSet": {"maxSurge": 0, "maxUnavailable": 1},
+    "StatefulSet": {"partition": 0},
+}
+"""The defaults of a rolling update's parameters."""
+
 _PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -79,10 +86,15 @@ def _probe(probe: Body) -> None:
 def _workload(kind: str, spec: Body) -> None:
     if kind not in ("DaemonSet", "Job"):
         spec.setdefault("replicas", 1)
+    if kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        _rollout(kind, spec)
     if kind == "Job":
         if "parallelism" not in spec:
             spec.setdefault("completions", 1)
         spec.setdefault("parallelism", 1)
+        spec.setdefault("completionMode", "NonIndexed")
+        spec.setdefault("backoffLimit", 6)
+        spec.setdefault("suspend", False)
     if kind == "StatefulSet":
         spec.setdefault("podManagementPolicy", "OrderedReady")
     template = spec.get("template")
@@ -93,6 +105,17 @@ def _workload(kind: str, spec: Body) -> None:
     labels = template["metadata"].get("labels")
     if kind == "ReplicationController" and labels:
         spec.setdefault("selector", dict(labels))
+
+
+def _rollout(kind: str, spec: Body) -> None:
+    """How a changed template reaches the Pods: `kubectl rollout` looks at it."""
+    spec.setdefault("revisionHistoryLimit", 10)
+    strategy = spec.setdefault("strategy" if kind == "Deployment" else "updateStrategy", {})
+    rolls = strategy.setdefault("type", "RollingUpdate") == "RollingUpdate"
+    if kind == "Deployment":
+        spec.setdefault("progressDeadlineSeconds", 600)
+    if rolls:
+        strategy["rollingUpdate"] = _ROLLING_UPDATE[kind] | (strategy.get("rollingUpdate") or {})
 
 
 def retired_selector(body: Body) -> None:

@@ -44,6 +44,9 @@ def group_of(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
+OWN_GROUP: Final = "nslab.dev"
+"""The API group of nslab's own kinds."""
+
 _CORE: Final = "io.k8s.api.core.v1."
 _APPS: Final = "io.k8s.api.apps.v1."
 _NETWORKING: Final = "io.k8s.api.networking.v1."
@@ -68,7 +71,8 @@ def _later(name: str, plural: str, versions: tuple[str, ...], *short: str, names
 
 
 _CARRIED: Final = (
-    Kind("Lab", "labs", ("nslab.dev/v1",), (), False),
+    Kind("Lab", "labs", (f"{OWN_GROUP}/v1",), (), False),
+    Kind("Fault", "faults", (f"{OWN_GROUP}/v1",), (), False),
     Kind("Namespace", "namespaces", ("v1",), ("ns",), False, definition=_CORE + "Namespace"),
     Kind("Node", "nodes", ("v1",), ("no",), False, definition=_CORE + "Node"),
     Kind("Pod", "pods", ("v1",), ("po",), definition=_CORE + "Pod"),

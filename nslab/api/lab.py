@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from nslab.api import notation
 from nslab.api.findings import Entry, Findings
 from nslab.api.objects import Body, ClientSpec, ClusterSpec, LabSpec, NodeSpec, VpcSpec
 
@@ -25,7 +26,7 @@ def lab_spec(entry: Entry | None, nodes: Sequence[Entry], default_name: str, fin
     spec = entry.spec
     return LabSpec(
         name=entry.body.get("metadata", {}).get("name", default_name),
-        cluster=_cluster(spec.get("cluster", {})),
+        cluster=_cluster(entry, findings),
         vpc=_vpc(spec.get("vpc", {})),
         nodes=_nodes(entry, nodes, findings),
         clients=_clients(spec.get("clients")),
@@ -34,14 +35,30 @@ def lab_spec(entry: Entry | None, nodes: Sequence[Entry], default_name: str, fin
     )
 
 
-def _cluster(spec: Body) -> ClusterSpec:
-    default = ClusterSpec()
+def _cluster(entry: Entry, findings: Findings) -> ClusterSpec:
+    default, spec = ClusterSpec(), entry.spec.get("cluster", {})
     return ClusterSpec(
         mode=spec.get("mode", default.mode),
         network_policy=spec.get("networkPolicy", default.network_policy),
         domain=spec.get("domain", default.domain),
         max_pods_per_node=spec.get("maxPodsPerNode", default.max_pods_per_node),
+        node_monitor_grace_period=_grace_period(entry, findings),
     )
+
+
+def _grace_period(entry: Entry, findings: Findings) -> float:
+    """In seconds. At the least a node's kubelet must be able to speak a few times in it."""
+    default = ClusterSpec().node_monitor_grace_period
+    text = entry.spec.get("cluster", {}).get("nodeMonitorGracePeriod")
+    try:
+        period = default if text is None else notation.seconds(text)
+    except ValueError:
+        period = 0.0
+    if 1.0 <= period <= 3600.0:
+        return period
+    path = ("spec", "cluster", "nodeMonitorGracePeriod")
+    findings.fault(entry, path, f'"{text}" is no grace period: write 5s or 1m, from 1s to 1h')
+    return default
 
 
 def _vpc(spec: Body) -> VpcSpec:

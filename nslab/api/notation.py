@@ -1,10 +1,22 @@
-"""Ages and label lists as kubectl writes them."""
+"""Times, ages and label lists as Kubernetes and kubectl write them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 NONE = "<none>"
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """A duration of one unit ("500ms", "5s", "1.5m") in seconds. Raises ValueError for another text."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f'"{text}" is no time: write 30s, 500ms or 2m')
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def age(seconds: float) -> str:

@@ -28,12 +28,14 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """`spec.cluster` of the Lab. `mode` is "VPCNative" or "RoutesBased"."""
+    """`spec.cluster` of the Lab. `mode` is "VPCNative" or "RoutesBased"; the grace
+    period is in seconds."""
 
     mode: str = "VPCNative"
     network_policy: bool = False
     domain: str = "cluster.local"
     max_pods_per_node: int = 110
+    node_monitor_grace_period: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

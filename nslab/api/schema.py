@@ -1,5 +1,4 @@
-"""JSON Schemas: the published ones of the Kubernetes objects; our own of the Lab, and of GKE's and sig-network's
-kinds.
+"""JSON Schemas: the published ones of the Kubernetes objects; our own of Lab, Fault, GKE's and sig-network's kinds.
 
 The published schemas are the data of the `kubernetes-validate` package, found without importing it. A kind's
 validator is compiled on first use, from the definitions that it reaches and no others.
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-from nslab.api.kinds import KINDS, Kind
+from nslab.api.kinds import KINDS, OWN_GROUP, Kind
 from nslab.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def kind_schema(kind: Kind) -> KindSchema | None:
 
     if kind.role != "carried":
         return None
-    if kind.name == "Lab":
-        schema = _own("lab.json")
+    if kind.group == OWN_GROUP:
+        schema = _own(f"{kind.singular}.json")
     elif kind.definition:
         schema = _bundle(kind.definition)
     else:
@@ -75,23 +74,26 @@ def kind_schema(kind: Kind) -> KindSchema | None:
 
 
 def topology_schema() -> Schema:
-    """The JSON Schema of one document of a topology file, for editors: the Lab in full, any other object loosely."""
+    """The JSON Schema of one document of a topology file, for editors: Lab and Fault in full, any other object
+    loosely."""
     lab = _own("lab.json")
     definitions = {name: _copied(part) for name, part in lab.pop("$defs").items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://nslab.dev/topology.schema.json",
         "title": "nslab topology",
-        "description": "A Lab, or a Kubernetes object.",
+        "description": "A Lab, a Fault, or a Kubernetes object.",
         "type": "object",
         "required": ["apiVersion", "kind"],
         "properties": {
             "apiVersion": {"type": "string", "examples": sorted({kind.api_version for kind in KINDS})},
             "kind": {"type": "string", "examples": [kind.name for kind in KINDS if kind.role == "carried"]},
         },
-        "if": {"properties": {"kind": {"const": "Lab"}}, "required": ["kind"]},
-        "then": {"$ref": _REF + "Lab"},
-        "$defs": {"Lab": _copied(lab), **definitions},
+        "allOf": [
+            {"if": {"properties": {"kind": {"const": name}}, "required": ["kind"]}, "then": {"$ref": _REF + name}}
+            for name in ("Lab", "Fault")
+        ],
+        "$defs": {"Lab": _copied(lab), "Fault": _own("fault.json"), **definitions},
     }
 
 

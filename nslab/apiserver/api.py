@@ -27,10 +27,12 @@ from nslab.apiserver.errors import (
 )
 from nslab.apiserver.events import Predicate, encode
 from nslab.apiserver.rest.discovery import discover
+from nslab.apiserver.rest.eviction import spend_budget
 from nslab.apiserver.rest.messages import JSON, TEXT, Request, Response, answered, decode, refused
 from nslab.apiserver.rest.patches import json_patch, merge_patch
 from nslab.apiserver.rest.queries import page, predicate
 from nslab.apiserver.rest.resources import Resource, Route, route
+from nslab.apiserver.rest.reviews import review
 from nslab.apiserver.rest.strategic import StrategicMerge
 from nslab.apiserver.rest.subresources import Logs, log_options, scale_of, scaled
 from nslab.apiserver.rest.tables import partial, table
@@ -78,6 +80,8 @@ class Api:
         """The answer to a request; whatever is wrong with it becomes a Status."""
         try:
             found = discover(request, self.address) if request.method == "GET" else None
+            if request.method == "POST":
+                found = review(request)
             return found or self._routed(request, route(request.path))
         except StatusError as error:
             return refused(error)
@@ -275,6 +279,8 @@ class Api:
         if to.subresource == "log" and request.method == "GET":
             text = self.logs(record.body, log_options(request, record.body, self.clock()))
             return Response(200, text, TEXT)
+        if to.subresource == "eviction" and request.method == "POST":
+            return self._evict(request, to, record.body)
         if to.subresource == "scale":
             return self._scale(request, to, record.body)
         match request.method:
@@ -285,6 +291,16 @@ class Api:
             case "PATCH":
                 return self._replace(request, to, self._patched(request, to, record.json))
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
+
+    def _evict(self, request: Request, to: Route, pod: Body) -> Response:
+        """Delete a Pod if its PodDisruptionBudget has one to spare."""
+        eviction = request.object()
+        options = _checked_options(eviction.get("deleteOptions") or {})
+        options["dryRun"] = options["dryRun"] or _rehearsed(request)
+        with self.store.rehearsal(options["dryRun"]):
+            spend_budget(self.store, pod)
+        self._deleted(to.resource, pod, options)
+        return answered({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
 
     def _scale(self, request: Request, to: Route, body: Body) -> Response:
         scale = scale_of(body)
@@ -350,19 +366,24 @@ def _checked(body: Any, resource: Resource, namespace: str | None) -> Body:
 
 
 def _delete_options(request: Request) -> Body:
-    """The DeleteOptions of a request's body and parameters; `dryRun` becomes a boolean. Raises BadRequest."""
-    body = request.object() if request.body else {}
-    options = {key: value for key, value in body.items() if value is not None}
-    seconds = request.number("gracePeriodSeconds")
-    if seconds is not None:
-        options["gracePeriodSeconds"] = seconds
-    policy = request.query.get("propagationPolicy") or options.get("propagationPolicy")
-    if options.get("orphanDependents"):
-        policy = "Orphan"
-    if policy not in (None, "Background", "Foreground", "Orphan"):
+    """The DeleteOptions of a request's body and parameters, as `_checked_options` returns them."""
+    options = request.object() if request.body else {}
+    seconds, policy = request.number("gracePeriodSeconds"), request.query.get("propagationPolicy")
+    given = {"gracePeriodSeconds": seconds, "propagationPolicy": policy or None}
+    options |= {name: value for name, value in given.items() if value is not None}
+    checked = _checked_options(options)
+    return {**checked, "dryRun": _rehearsed(request) or checked["dryRun"]}
+
+
+def _checked_options(given: Any) -> Body:
+    """DeleteOptions with a propagationPolicy, and with `dryRun` as a boolean. Raises BadRequest."""
+    if not isinstance(given, dict):
+        raise BadRequest("the DeleteOptions are no JSON object")
+    options = {key: value for key, value in given.items() if value is not None}
+    policy = "Orphan" if options.get("orphanDependents") else options.get("propagationPolicy", "Background")
+    if policy not in ("Background", "Foreground", "Orphan"):
         raise BadRequest(f'invalid propagationPolicy: "{policy}" is none of Background, Foreground, Orphan')
     grace, preconditions = options.get("gracePeriodSeconds", 0), options.get("preconditions", {})
     if not isinstance(grace, int) or grace < 0 or not isinstance(preconditions, dict):
         raise BadRequest("the DeleteOptions have a gracePeriodSeconds or preconditions of the wrong type")
-    rehearsed = _rehearsed(request) or options.get("dryRun") == ["All"]
-    return {**options, "propagationPolicy": policy or "Background", "dryRun": rehearsed}
+    return {**options, "propagationPolicy": policy, "dryRun": options.get("dryRun") == ["All"]}

@@ -119,6 +119,13 @@ class Invalid(StatusError):
     exit_code = 3
 
 
+class TooManyRequests(StatusError):
+    """Not now: a PodDisruptionBudget forbids it."""
+
+    code = 429
+    reason = "TooManyRequests"
+
+
 def details(kind: str, name: str, *, uid: str = "", causes: Sequence[Body] = ()) -> Body:
     """`details` of a Status about an object; by Kubernetes' habit their `kind` is the resource, not the kind."""
     row = kinds.by_name(kind)[0]

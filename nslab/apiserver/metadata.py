@@ -29,6 +29,8 @@ _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 INITIAL_STATUS: Final[dict[str, Body]] = {
     "Namespace": {"phase": "Active"},
     "Pod": {"phase": "Pending", "qosClass": "BestEffort"},
+    "PersistentVolume": {"phase": "Available"},
+    "PersistentVolumeClaim": {"phase": "Pending"},
 }
 """The status of a new object that comes with none."""
 

@@ -1,8 +1,8 @@
 """The columns of kubectl's tables, kind by kind, read from Kubernetes objects as the API server's printer does.
 
 Headings, order, abbreviations and limits are those of pkg/printers/internalversion/printers.go, so that eyes and
-scripts used to kubectl find everything where it was. Nodes of a lab have no kubelet; `routes` and `clients` are
-nslab's own.
+scripts used to kubectl find everything where it was. Nodes of a lab have no kubelet; `faults`, `routes` and
+`clients` are nslab's own.
 """
 
 from __future__ import annotations
@@ -200,6 +200,18 @@ def job_status(body: Body, now: float) -> str:
     return next((str(condition["type"]) for condition in conditions if condition["status"] == "True"), "Running")
 
 
+def job_completions(body: Body, now: float) -> str:
+    """How many of how many; a work queue has no number of its own, only that of its workers."""
+    done, whole = dig(body, "status", "succeeded") or 0, dig(body, "spec", "completions")
+    workers = dig(body, "spec", "parallelism") or 0
+    return f"{done}/{whole}" if whole is not None else f"{done}/1 of {workers}" if workers > 1 else f"{done}/1"
+
+
+def job_duration(body: Body, now: float) -> str:
+    begin, end = dig(body, "status", "startTime"), dig(body, "status", "completionTime")
+    return notation.age((timestamp(end) if end else now) - timestamp(begin)) if begin else ""
+
+
 def replicas_ready(*whole: str) -> Cell:
     return ratio(("status", "readyReplicas"), whole)
 
@@ -290,7 +302,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "jobs": (
         NAME,
         Column("STATUS", job_status),
-        Column("COMPLETIONS", ratio(("status", "succeeded"), ("spec", "completions"))),
+        Column("COMPLETIONS", job_completions),
+        Column("DURATION", job_duration),
         AGE, *CONTAINERS, SELECTOR,
     ),
     "namespaces": (NAME, Column("STATUS", field("status", "phase", default="Active")), AGE),
@@ -298,6 +311,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         NAME,
         Column("NETWORK", field("spec", "network")),
         Column("IP", field("status", "ip")),
+        AGE,
+    ),
+    "faults": (
+        NAME,
+        Column("TARGET", field("spec", "target")),
+        Column("EFFECT", field("spec", "effect")),
+        Column("VALUE", field("spec", "value")),
         AGE,
     ),
     "routes": (

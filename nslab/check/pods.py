@@ -41,11 +41,13 @@ def from_node(cluster: Cluster) -> Iterator[Expectation]:
 
 
 def between(cluster: Cluster) -> Iterator[Expectation]:
-    """Pods to Pods, within a node and across nodes: the source address is the Pod's own."""
+    """Pods to Pods, within a node and across nodes: the source address is the Pod's own. The nodes' static Pods have
+    nothing of their own to reach."""
     masquerade = Masquerade(cluster)
-    is_large = len(cluster.pods) > ALL_PAIRS
+    pods = cluster.asked_pods
+    is_large = len(pods) > ALL_PAIRS
     suffix = " (each at either end, not all pairs)" if is_large else ""
-    pairs = covering_pairs(cluster) if is_large else ((one, other) for one in cluster.pods for other in cluster.pods)
+    pairs = covering_pairs(cluster) if is_large else ((one, other) for one in pods for other in pods)
     for one, other in pairs:
         pod, target = cluster.pods[one], cluster.pods[other]
         if one == other or (pod.node == target.node and pod.host_network and target.host_network):
@@ -57,8 +59,8 @@ def between(cluster: Cluster) -> Iterator[Expectation]:
 def covering_pairs(cluster: Cluster) -> list[tuple[str, str]]:
     """Pairs of Pod keys such that each Pod is source and destination within its node, and across nodes, where there
     is a Pod to pair it with; at most some three for each Pod."""
-    by_node = [[pod.key for pod in pods] for pods in cluster.pods_by_node.values()]
-    node_of = {key: pod.node for key, pod in cluster.pods.items()}
+    by_node = [[pod.key for pod in pods if not pod.is_static] for pods in cluster.pods_by_node.values()]
+    node_of = {key: pod.node for key, pod in cluster.asked_pods.items()}
     ordered = [key for keys in by_node for key in keys]
     # A ring in each node. Across: a shift by the largest node's number leaves no Pod of a node on itself, unless
     # that node has more than half of all; the Pods it leaves out are paired both ways with Pods elsewhere.

@@ -1,4 +1,4 @@
-"""`nslab apply`, `delete`, `scale`, `label`, `cordon`, `uncordon`, `events`: changes of a running lab, by its API.
+"""`nslab apply`, `delete`, `scale`, `label`, `cordon`, `uncordon`: changes of a running lab, by its API.
 
 Each returns once the change has reached every node, or the --wait time is over.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nslab.cli.messages import warn
-from nslab.cli.options import lab_option, output_option
+from nslab.cli.options import lab_option
 from nslab.cli.seconds import seconds
 from nslab.errors import ManifestError, NotFoundError, UsageError
 
@@ -149,38 +149,6 @@ def cordon(nodes: tuple[str, ...], lab: str | None) -> None:
 def uncordon(nodes: tuple[str, ...], lab: str | None) -> None:
     """Mark nodes as schedulable again."""
     _cordon(nodes, lab, False)
-
-
-@click.command(short_help="Show what happened to the objects of a lab.")
-@click.option("-n", "--namespace", default="", metavar="NAMESPACE", help="Only events of this namespace.")
-@output_option("table", "json")
-@lab_option
-def events(namespace: str, output: str, lab: str | None) -> None:
-    """Show the Events of a lab, oldest first; with -o json an object a line."""
-    from json import dumps
-
-    from nslab.agent import client
-    from nslab.cli import columns
-
-    bodies = [
-        body for body in client.snapshot(client.pick(lab)).bodies.get("Event", ())
-        if namespace in ("", body["metadata"]["namespace"])
-    ]
-    bodies.sort(key=lambda body: (body["lastTimestamp"], int(body["metadata"]["resourceVersion"])))
-    if output == "json":
-        for body in bodies:
-            click.echo(dumps(body))
-        return
-    rows = [
-        (body["lastTimestamp"], body["type"], body["reason"], _about(body["involvedObject"]), body["message"])
-        for body in bodies
-    ]
-    click.echo(columns.table(("TIME", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows), nl=False)
-
-
-def _about(involved: Body) -> str:
-    namespace = f"{involved['namespace']}/" if involved.get("namespace") else ""
-    return f"{involved['kind'].lower()}/{namespace}{involved['name']}"
 
 
 def read(files: Sequence[str], namespace: str) -> Iterator[tuple[Kind, Body]]:

@@ -44,7 +44,9 @@ SECTIONS = {
         "label": "nslab.cli.live:label",
         "cordon": "nslab.cli.live:cordon",
         "uncordon": "nslab.cli.live:uncordon",
-        "events": "nslab.cli.live:events",
+        "events": "nslab.cli.events:events",
+        "fail": "nslab.cli.faults:fail",
+        "heal": "nslab.cli.faults:heal",
         "kubeconfig": "nslab.cli.kubeconfig:kubeconfig",
     },
     "Sending packets": {

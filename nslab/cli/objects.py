@@ -22,7 +22,7 @@ ALL = (
 )
 """What `get all` means to kubectl (the category "all"), of the kinds that a lab has."""
 
-KUBERNETES = (*ALL, "nodes", "namespaces", "endpoints", "endpointslices")
+KUBERNETES = (*ALL, "nodes", "namespaces", "endpoints", "endpointslices", "faults")
 
 
 @dataclass(frozen=True, slots=True)

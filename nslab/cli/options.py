@@ -77,6 +77,17 @@ def _get_words(ctx: click.Context) -> list[str]:
                                     if each.kind.lower() == resource(kind).singular and each.namespace == namespace)]
 
 
+def _fault_targets(ctx: click.Context) -> list[str]:
+    return [*dict.fromkeys(fault.target.replace("pod/default/", "pod/") for fault in _cluster(ctx).faults)]
+
+
+def _after_link(candidates: Callable[[click.Context], list[str]]) -> Completer:
+    """Complete what may be broken, or the word `link` before it."""
+    return _completer(lambda ctx: [*(() if ctx.params.get("words") else ("link",)), *candidates(ctx)])
+
+
+complete_targets = _after_link(lambda ctx: reference_names(_cluster(ctx), "pod", "node", "client"))
+complete_fault_targets = _after_link(_fault_targets)
 complete_labs = _completer(_labs)
 complete_get = _completer(_get_words)
 

@@ -1,4 +1,4 @@
-"""`nslab status`: one lab at a glance, and what it costs the host."""
+"""`nslab status`: one lab at a glance, and what it costs the host; with --watch also what happens in it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def status(watch: bool, output: str, lab: str | None) -> None:
     while True:
         snapshot = client.snapshot(name)
         picture = health(snapshot, drift(name), footprint(snapshot))
+        if watch and snapshot.agent_pid:
+            picture["events"] = client.events(name)[0][-NAMED:]
         if watch and sys.stdout.isatty():
             click.clear()
         if output == "json":
@@ -91,6 +93,8 @@ def health(snapshot: Snapshot, drifted: list[str] | None, share: Json) -> Json:
         "services": [_service(cluster, key) for key in cluster.services],
         "warnings": list(cluster.warnings),
         "drift": drifted,
+        "failures": snapshot.failures,
+        "programming": snapshot.programming,
         "footprint": share,
         "agent_pid": snapshot.agent_pid,
     }
@@ -98,7 +102,7 @@ def health(snapshot: Snapshot, drifted: list[str] | None, share: Json) -> Json:
 
 def _node(snapshot: Snapshot, name: str) -> Json:
     node = snapshot.cluster.nodes[name]
-    pods = snapshot.cluster.pods_by_node[name]
+    pods = [pod for pod in snapshot.cluster.pods_by_node[name] if not pod.is_static]
     return {
         "name": name, "ip": node.ip, "pod_range": node.pod_range, "pods": len(pods),
         "ready": sum(pod.ready for pod in pods),
@@ -106,9 +110,9 @@ def _node(snapshot: Snapshot, name: str) -> Json:
 
 
 def _pods(snapshot: Snapshot) -> Json:
-    pods = snapshot.cluster.pods
-    not_ready = [key for key, pod in pods.items() if not pod.ready]
-    return {"total": len(pods), "ready": len(pods) - len(not_ready), "not_ready": not_ready,
+    pods = snapshot.cluster.asked_pods
+    not_ready = [key for key, pod in snapshot.cluster.pods.items() if not pod.ready]
+    return {"total": len(pods), "ready": sum(pod.ready for pod in pods.values()), "not_ready": not_ready,
             "restarts": sum(snapshot.restarts.values())}
 
 
@@ -132,6 +136,7 @@ def text(picture: Json, now: float) -> str:
         ("nodes", str(len(picture["nodes"]))),
         ("pods", f"{pods['ready']}/{pods['total']} ready, {columns.count(pods['restarts'], 'restart')}"),
         ("services", f"{len(services)}, {ready}/{total} endpoints ready"),
+        ("rules", _programming(picture["programming"])),
         ("drift", _drift(picture["drift"])),
         ("agent", str(picture["agent_pid"] or "dead: forwarding goes on, and `nslab up` starts another")),
         ("host", _footprint(picture["footprint"])),
@@ -142,9 +147,23 @@ def text(picture: Json, now: float) -> str:
         f"svc/{service['name']}" for service in services
         if not service["ready"] and service["type"] != "ExternalName"
     ])
+    lines += _listed("Tried again", [f"{what}: {error}" for what, error in picture["failures"].items()])
     lines += _listed("Drift (`nslab up` mends it)", picture["drift"] or [])
     lines += _listed("Warnings", picture["warnings"])
+    lines += _listed("Last events", [
+        "  ".join([event["time"], event["reason"], event["object"], event["message"]])
+        for event in picture.get("events", ())
+    ])
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _programming(programming: Json) -> str:
+    if not programming:
+        return "not followed: the agent is dead"
+    told = f"{columns.count(programming['changes'], 'change')} followed"
+    if programming["p50_ms"] is None:
+        return told
+    return f"{told}, in force after {programming['p50_ms']:.1f} ms (p50), {programming['p99_ms']:.1f} ms (p99)"
 
 
 def _drift(operations: list[str] | None) -> str:

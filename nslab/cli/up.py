@@ -18,7 +18,8 @@ from nslab.cli.seconds import seconds
 from nslab.errors import ManifestError
 
 if TYPE_CHECKING:
-    from nslab.agent.client import StandbyAgent, UpResult
+    from nslab.agent.calls import StandbyAgent
+    from nslab.agent.client import UpResult
     from nslab.api.objects import Manifest
     from nslab.check.model import Report
     from nslab.cli.progress import Progress
@@ -103,7 +104,7 @@ def default_file() -> str:
 @contextmanager
 def standby() -> Iterator[StandbyAgent]:
     """An agent that starts while the block reads the files, and is dismissed if they are at fault."""
-    from nslab.agent.client import StandbyAgent
+    from nslab.agent.calls import StandbyAgent
 
     agent = StandbyAgent()
     try:
@@ -131,8 +132,9 @@ def judge_checks(manifest: Manifest) -> None:
         from nslab.check.written import written
         from nslab.cluster.allocate import allocate
         from nslab.cluster.model import Leases
+        from nslab.cluster.static_pods import with_static_pods
 
-        written(allocate(manifest, Leases()))
+        written(allocate(with_static_pods(manifest), Leases()))
 
 
 def print_result(result: UpResult, ignored: Sequence[str], report: Report | None) -> None:

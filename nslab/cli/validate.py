@@ -19,11 +19,12 @@ def validate(files: tuple[str, ...], ignore_unknown: bool) -> None:
     from nslab.cli.up import read
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
+    from nslab.cluster.static_pods import with_static_pods
     from nslab.components.desired import desired
 
     with progress_bar() as progress:
         manifest = read(files, None, ignore_unknown, progress)
-        cluster = allocate(manifest, Leases())
+        cluster = allocate(with_static_pods(manifest), Leases())
         desired(cluster)
         written(cluster)
     warn(cluster.warnings)

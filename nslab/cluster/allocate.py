@@ -178,7 +178,7 @@ def _infer_ports(
     """For each Pod (by position) that declares no port the target ports of the Services that select it, and a
     warning for each workload that this concerns."""
     inferred: dict[int, list[_Target]] = {}
-    silent = [_is_silent(pod.template) for pod in pending]
+    silent = [not pod.is_static and _is_silent(pod.template) for pod in pending]
     if not any(silent):
         return inferred, ()
     for item in service_objects:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -86,6 +86,11 @@ class Pod:
     def key(self) -> str:
         """NAMESPACE/NAME, unique among the Pods of a lab."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its node runs it of its own accord: nobody has asked for it, and no scheduler placed it."""
+        return self.owner[0] == "Node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,10 @@ class Leases:
     service_numbers: dict[str, int] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
 
+    def include(self, other: Leases) -> bool:
+        """Whether all that `other` has given out is given out here too, to the same holders."""
+        return all(getattr(other, each.name).items() <= getattr(self, each.name).items() for each in fields(self))
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -213,6 +222,11 @@ class Cluster:
     def suffers(self, target: str, effect: str) -> bool:
         """Whether the target ("pod/kube-system/kube-proxy-n1") has a fault of that effect ("crash")."""
         return effect in self.faults_of.get(target, {})
+
+    @cached_property
+    def asked_pods(self) -> dict[str, Pod]:
+        """The Pods that somebody asked for: all but the static ones, which come with the nodes."""
+        return {key: pod for key, pod in self.pods.items() if not pod.is_static}
 
     @cached_property
     def pods_by_ip(self) -> dict[str, Pod]:

@@ -13,6 +13,10 @@ from nslab.cluster.naming import object_uid
 
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
+CAPACITY = {"cpu": "2", "memory": "4026932Ki", "ephemeral-storage": "98831908Ki"}
+ALLOCATABLE = {"cpu": "940m", "memory": "2885188Ki", "ephemeral-storage": "47060071478"}
+"""What a node shows of a machine's resources: those of an e2-medium, GKE's default. No Pod is held to them."""
+
 
 def kubernetes_objects(cluster: Cluster, kind: str, *, created: str = "") -> list[Body]:
     """All objects of a kind ("Pod"), those that controllers would make included, in the Cluster's order.
@@ -52,12 +56,14 @@ def pod_object(cluster: Cluster, pod: Pod) -> Body:
     if written.get("annotations"):
         metadata["annotations"] = written["annotations"]
     kind, owner = workload_objects.controller(pod)
-    if kind:
+    if kind in workload_objects.API_VERSIONS:
         reference = {
             "apiVersion": workload_objects.API_VERSIONS[kind], "kind": kind, "name": owner,
             "uid": object_uid(f"{kind}/{pod.namespace}/{owner}"), "controller": True, "blockOwnerDeletion": True,
         }
         metadata |= {"generateName": f"{owner}-", "ownerReferences": [reference]}
+    elif pod.is_static:
+        metadata["ownerReferences"] = written["ownerReferences"]
     spec = {**template.get("spec", {}), "nodeName": pod.node}
     return {
         "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec,
@@ -110,14 +116,14 @@ def node_object(cluster: Cluster, node: Node) -> Body:
         taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
         spec["taints"] = [item for item in spec.get("taints") or () if item["key"] != taint["key"]] + [taint]
     uid, version = object_uid(f"Machine/{node.name}"), f"nslab-{__version__}"
-    capacity = {"pods": str(cluster.lab.cluster.max_pods_per_node)}
+    pods = {"pods": str(cluster.lab.cluster.max_pods_per_node)}
     return {
         "apiVersion": "v1", "kind": "Node",
         "metadata": {**(body.get("metadata") or {}), "name": node.name, "labels": dict(node.labels)},
         "spec": spec,
         "status": {
             "addresses": [{"type": "InternalIP", "address": node.ip}, {"type": "Hostname", "address": node.name}],
-            "capacity": capacity, "allocatable": dict(capacity),
+            "capacity": CAPACITY | pods, "allocatable": ALLOCATABLE | pods,
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
             "nodeInfo": {  # All are required. A node's machine and boot are its own; its kernel is the host's.
                 "machineID": uid, "systemUUID": uid, "bootID": uid, "kernelVersion": "", "osImage": "nslab",

@@ -37,7 +37,7 @@ def place(
     board = Board(wanted, nodes, dict.fromkeys(nodes, max_pods))
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
-        if pod.template.uid and pod.node in nodes:  # it was bound, by a scheduler or by its user: that stands
+        if (pod.template.uid or pod.is_static) and pod.node in nodes:  # bound, whoever did it: that stands
             placed[index] = pod.node
             board.put(pod, pod.node)
             continue
@@ -90,7 +90,8 @@ class Board:
         self._note(pod, node, -1)
 
     def _note(self, pod: PendingPod, node: str, count: int) -> None:
-        self.total[node] += count
+        if not pod.is_static:  # they come on top of maxPodsPerNode: what fits without them fits with them
+            self.total[node] += count
         self.owned.setdefault((pod.namespace, *pod.owner), Counter())[node] += count
         for port in pod.template.host_ports:
             self.host_ports[node][port] += count

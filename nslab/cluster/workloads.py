@@ -73,6 +73,11 @@ class PendingPod:
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def is_static(self) -> bool:
+        """Whether its node runs it of its own accord (`static_pods`)."""
+        return self.owner[0] == "Node"
+
 
 def safe_hash(text: str, length: int) -> str:
     """`length` characters of Kubernetes' alphabet for generated names, drawn from the hash of `text`."""

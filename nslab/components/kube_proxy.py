@@ -55,6 +55,9 @@ FRONTEND_TYPE = (IPV4_ADDR, INET_PROTO, INET_SERVICE)
 ENDPOINT_IDENTITY = 0x80000000
 """Set in every endpoint's identity: no slot has this bit."""
 
+TABLE = ("ip", "kube-proxy")
+"""Family and name of the table."""
+
 OPT_OUT_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 """A Service with one of these labels is another proxy's, or nobody's."""
 
@@ -71,7 +74,7 @@ def desired(cluster: Cluster) -> NetState:
     for node in cluster.nodes.values():
         name, uid = node_identity(cluster, node)
         sets = (*shared, *zones[node.zone].sets(), *local[node.name].sets(), *_own_sets(node, hairpins[node.name]))
-        table = Table("ip", "kube-proxy", all_chains, sets, owner(cluster.lab.name))
+        table = Table(*TABLE, all_chains, sets, owner(cluster.lab.name))
         netns[name] = part(name, uid, tables=[table])
     return NetState(cluster.lab.name, netns)
 

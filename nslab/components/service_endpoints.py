@@ -6,7 +6,7 @@ hints).
 
 from __future__ import annotations
 
-from nslab.cluster.model import Endpoint, ServicePort
+from nslab.cluster.model import Cluster, Endpoint, ServicePort
 
 
 def cluster_endpoints(port: ServicePort, zone: str) -> list[Endpoint]:
@@ -32,6 +32,22 @@ def local_endpoints(port: ServicePort) -> dict[str, list[Endpoint]]:
     for node, here in by_node.items():
         by_node[node] = [endpoint for endpoint in here if endpoint.ready] or _last_resort(here)
     return {node: here for node, here in by_node.items() if here}
+
+
+def without_local_endpoints(cluster: Cluster, node: str) -> dict[str, int]:
+    """How many ports of Services have endpoints, and by a Local policy none that this node may use; by "internal" and
+    "external" traffic. kube-proxy counts them as no_local_endpoints."""
+    counts = {"internal": 0, "external": 0}
+    for service in cluster.services.values():
+        policies = {"internal": service.internal_traffic_policy, "external": service.external_traffic_policy}
+        if not service.cluster_ip or "Local" not in policies.values():
+            continue
+        lacking = sum(
+            bool(cluster_endpoints(port, "")) and node not in local_endpoints(port) for port in service.ports
+        )
+        for traffic, policy in policies.items():
+            counts[traffic] += lacking if policy == "Local" else 0
+    return counts
 
 
 def _last_resort(endpoints: list[Endpoint] | tuple[Endpoint, ...]) -> list[Endpoint]:

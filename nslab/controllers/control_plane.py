@@ -8,6 +8,7 @@ from nslab.api.kinds import KINDS
 from nslab.api.objects import Body
 from nslab.controllers.daemon_set import DaemonSetController
 from nslab.controllers.deployment import DeploymentController
+from nslab.controllers.disruption import DisruptionController
 from nslab.controllers.endpoint_members import EndpointMembers
 from nslab.controllers.endpoint_slices import EndpointMirrorController, EndpointSliceController
 from nslab.controllers.endpoints import EndpointsController
@@ -58,6 +59,7 @@ class ControlPlane:
             DaemonSetController(pods),
             JobController(pods),
             EndpointsController(store, members),
+            DisruptionController(store, self._index, now),
         )
         self._controllers = {controller.name: controller for controller in controllers}
         kinds = sorted({row.name for row in KINDS}, key=lambda kind: (kind != "Node", kind))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nslab.api.objects import Body
 from nslab.cluster.endpoint_objects import Port, service_labels, subset
 from nslab.cluster.model import Endpoint
-from nslab.controllers.endpoint_members import EndpointMembers, is_headless, selects
+from nslab.controllers.endpoint_members import EndpointMembers, Member, is_headless, selects
 from nslab.controllers.interface import Event, Store
 from nslab.controllers.metadata import is_terminating, key_of, labels_of, split, with_metadata
 
@@ -45,7 +45,7 @@ class EndpointsController:
     def _write(self, service: Body, known: Body | None) -> None:
         groups: dict[tuple[Port, ...], list[tuple[Endpoint, Body]]] = {}
         count = 0
-        for endpoint, target, ports in sorted(self._members.of(service), key=lambda member: member[0].pod):
+        for endpoint, target, ports in sorted(self._members.of(service), key=_place):
             # Here a Pod on its way out has no place, unless the Service wants even those that are not ready.
             if endpoint.terminating and not endpoint.ready:
                 continue
@@ -70,3 +70,9 @@ class EndpointsController:
                 self._store.update("Endpoints", body)
         finally:
             self._writing = False
+
+
+def _place(member: Member) -> tuple[tuple[int, ...], str]:
+    """Addresses are listed in their order (pkg/api/v1/endpoints RepackSubsets)."""
+    endpoint = member[0]
+    return tuple(map(int, endpoint.ip.split("."))), endpoint.pod

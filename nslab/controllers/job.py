@@ -20,6 +20,7 @@ from nslab.controllers.metadata import (
     timestamp,
     uid_of,
     with_condition,
+    with_spec,
 )  # fmt: skip
 from nslab.controllers.pods import PodControl, is_active, is_ready, phase, soonest
 
@@ -27,6 +28,7 @@ BACKOFF, MAX_BACKOFF = 10.0, 600.0
 """Seconds after the first failed Pod until the next one, doubled with each further failure."""
 
 _ENDS = ("Complete", "Failed")
+_UID_LABEL = "batch.kubernetes.io/controller-uid"
 
 
 class _Tally(NamedTuple):
@@ -53,6 +55,7 @@ class JobController:
         job = self._pods.store.get("Job", *split(key))
         if job is None or is_terminating(job):
             return None
+        job = self._selecting(job)
         if _ended(job):
             return self._expire(job)
         pods = self._pods.claim(job, None)
@@ -66,6 +69,13 @@ class JobController:
         delay = self._arrange(job, active, tally, pods)
         fresh = self._pods.store.get("Job", *split(key))
         return soonest(delay, self._report(fresh or job, active, tally, {}))
+
+    def _selecting(self, job: Body) -> Body:
+        """The Job with a selector of its own, which the API server writes as it is made (batch/job strategy.go)."""
+        if job["spec"].get("selector"):
+            return job
+        selector = {"matchLabels": {_UID_LABEL: uid_of(job)}}
+        return self._pods.store.update("Job", with_spec(job, selector=selector, template=_labelled(job)))
 
     def _arrange(self, job: Body, active: list[Body], tally: _Tally, pods: Sequence[Body]) -> float | None:
         """Make or remove Pods; seconds until a failed one may be followed by another."""
@@ -85,9 +95,9 @@ class JobController:
             return wait
         name = job["metadata"]["name"]
         item = Object(job["apiVersion"], "Job", namespace_of(job), name, job)
-        template = Template(item, spec["template"])
+        template = Template(item, _written(job))
         self._pods.create_numbered(
-            job, missing, lambda number: f"{name}-{name_suffix(template, number)}", _labelled(job), self.name
+            job, missing, lambda number: f"{name}-{name_suffix(template, number)}", spec["template"], self.name
         )
         return None
 
@@ -180,15 +190,26 @@ def _tally(job: Body, pods: Sequence[Body]) -> _Tally:
     return _Tally(totals[0], totals[1], present)
 
 
+def _own_labels(job: Body) -> Body:
+    name, uid = job["metadata"]["name"], uid_of(job)
+    return {"batch.kubernetes.io/job-name": name, "job-name": name, _UID_LABEL: uid, "controller-uid": uid}
+
+
 def _labelled(job: Body) -> Body:
+    """The template with the labels by which the Job knows its Pods."""
     template: Body = job["spec"]["template"]
     metadata = template.get("metadata") or {}
-    name, uid = job["metadata"]["name"], uid_of(job)
-    own = {
-        "batch.kubernetes.io/job-name": name, "job-name": name, "batch.kubernetes.io/controller-uid": uid,
-        "controller-uid": uid,
-    }
-    return {**template, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **own}}}
+    return {**template, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **_own_labels(job)}}}
+
+
+def _written(job: Body) -> Body:
+    """The template as its user wrote it, of which the Pods' names come."""
+    template: Body = job["spec"]["template"]
+    metadata = template.get("metadata") or {}
+    own = _own_labels(job)
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in own}
+    rest = {key: value for key, value in metadata.items() if key != "labels"}
+    return {**template, "metadata": {**rest, "labels": labels} if labels else rest}
 
 
 def _end_time(pod: Body) -> float:

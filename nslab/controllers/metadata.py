@@ -87,8 +87,13 @@ def timestamp(now: float) -> str:
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def micro_timestamp(now: float) -> str:
+    """Unix seconds as metav1.MicroTime prints them; clients of Leases refuse whole seconds."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def seconds(text: str | None) -> float:
-    """The inverse of `timestamp`, fractions allowed; 0 for none."""
+    """The inverse of both, fractions allowed; 0 for none."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 

@@ -9,10 +9,10 @@ from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
 from functools import partial
 
 from nslab.errors import KernelError, OwnershipError
-from nslab.linux import files, netns, rtnetlink, sysctls, workers
+from nslab.linux import files, netns, qdisc, rtnetlink, sysctls, workers
 from nslab.linux.kernel import Progress
 from nslab.linux.netlink import NetlinkSocket
-from nslab.linux.nftables import NftError, NftSocket
+from nslab.linux.nftables import NftError, NftSockets
 from nslab.linux.observation import stamp_of
 from nslab.netstate.model import Link
 from nslab.netstate.operations import (
@@ -25,11 +25,13 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     FileOperation,
     NetnsOperation,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
@@ -98,10 +100,12 @@ class _Netns:
 
 
 class Application:
-    """One batch on its way into the kernel. A context manager: it holds a socket in every netns it touches."""
+    """One batch on its way into the kernel. A context manager: it holds a socket in every netns it touches, those of
+    `nft` beyond its end."""
 
-    def __init__(self, batch: Batch, progress: Progress | None) -> None:
+    def __init__(self, batch: Batch, progress: Progress | None, nft: NftSockets) -> None:
         self._batch = batch
+        self._nft = nft
         self._progress = progress
         self._opened: dict[str, _Netns] = {}
         self._lock = threading.Lock()
@@ -171,18 +175,25 @@ class Application:
                     self._add_netns(operation)
                 elif isinstance(operation, DeleteNetns):
                     self._delete_netns(operation)
-                elif isinstance(operation, SetSysctl | ApplyTransaction):
+                elif isinstance(operation, ApplyTransaction):
+                    self._flush(name)
+                    self._nft.of(name).apply(operation.transaction)
+                elif isinstance(operation, SetSysctl):
                     self._inside(name, operation).flush()
                     if not present:
                         netns.enter(name)
                         present = True
-                    _carry_out_there(operation)
+                    _write_sysctl(operation)
                 else:
                     self._queue(self._inside(name, operation), operation)
             except NftError as error:
                 raise KernelError(error.operation, error.errno or 0, name, detail=error.detail) from error
             except OSError as error:
-                raise KernelError(operation.describe(), error.errno or 0, name) from error
+                detail = "" if os.path.exists(netns.path(name)) else f"there is no netns {name}"
+                raise KernelError(operation.describe(), error.errno or 0, name, detail=detail) from error
+        self._flush(name)
+
+    def _flush(self, name: str) -> None:
         inside = self._opened.get(name)
         if inside is not None:
             inside.flush()
@@ -222,6 +233,7 @@ class Application:
         known = self._opened.pop(operation.netns, None)
         if known is not None:
             known.close()
+        self._nft.close(operation.netns)
         netns.delete(operation.netns)
 
     def _queue(self, inside: _Netns, operation: NetnsOperation) -> None:
@@ -236,6 +248,12 @@ class Application:
             case DeleteLink(name=name):
                 inside.queue(rtnetlink.delete_link(name), operation, ENODEV)
                 inside.forget()
+            case ReplaceQdisc(link=name, qdisc=wanted):
+                index = self._index_of(inside, name, operation)
+                inside.queue(qdisc.replace_root(index, wanted), operation)
+            case DeleteQdisc(link=name):
+                index = self._index_of(inside, name, operation)
+                inside.queue(qdisc.delete_root(index), operation, ENOENT)
             case AddAddress(address=address):
                 index = self._index_of(inside, address.link, operation)
                 inside.queue(rtnetlink.address(address, index, add=True), operation, EEXIST)
@@ -299,12 +317,8 @@ class Application:
         return True
 
 
-def _carry_out_there(operation: SetSysctl | ApplyTransaction) -> None:
+def _write_sysctl(operation: SetSysctl) -> None:
     """In the netns that the calling thread is in."""
-    if isinstance(operation, SetSysctl):
-        if not sysctls.known(operation.name):
-            raise ValueError(f"{operation.name} is not in sysctls.py: nslab would set it but never read it back")
-        sysctls.write(operation.name, operation.value)
-        return
-    with NftSocket() as nft:
-        nft.apply(operation.transaction)
+    if not sysctls.known(operation.name):
+        raise ValueError(f"{operation.name} is not in sysctls.py: nslab would set it but never read it back")
+    sysctls.write(operation.name, operation.value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from errno import EEXIST, EINVAL, EIO, ENETUNREACH, ENODEV, ENOENT
+from errno import EEXIST, EINVAL, EIO, ENETDOWN, ENETUNREACH, ENODEV, ENOENT
 from ipaddress import ip_address, ip_interface, ip_network
 
 from nslab.errors import KernelError, OwnershipError
@@ -16,7 +16,7 @@ from nslab.linux import sysctls
 from nslab.linux.fake_tables import applied
 from nslab.linux.kernel import Progress
 from nslab.netstate.diff import LOOPBACK
-from nslab.netstate.model import Address, Link, Netns, NetState, Route
+from nslab.netstate.model import Address, Link, Netns, NetState, Qdisc, Route
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
@@ -27,9 +27,11 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
@@ -86,6 +88,9 @@ class FakeKernel:
 
     def require(self, batch: Batch) -> None:
         """It lacks nothing."""
+
+    def has_qdisc(self, kind: str) -> bool:
+        return True
 
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         for phase, operations in batch.phases:
@@ -153,6 +158,10 @@ class FakeKernel:
             case DeleteLink(netns=name, name=link_name):
                 if link_name in self._inside(name).links:
                     self._delete_link(name, link_name)
+            case ReplaceQdisc(netns=name, link=link_name, qdisc=qdisc):
+                self._set_qdisc(name, link_name, qdisc)
+            case DeleteQdisc(netns=name, link=link_name):
+                self._set_qdisc(name, link_name, None)
             case WriteFile(path=path, content=content):
                 self.files[path] = content
             case RemoveFile(path=path):
@@ -221,15 +230,23 @@ class FakeKernel:
             beyond = self._inside(link.peer[0])
             if peer.name in beyond.links:
                 raise OSError(EEXIST, f"{peer.name} is there without its other end")
-            beyond.links[peer.name] = peer
-        inside.links[link.name] = link
+            beyond.links[peer.name] = replace(peer, qdisc=None)
+        inside.links[link.name] = replace(link, qdisc=None)
 
     def _set_link(self, name: str, link: Link) -> None:
         inside = self._inside(name)
         _require_link(inside, link.name)
         if link.master:
             _require_link(inside, link.master)
-        inside.links[link.name] = replace(link, peer=inside.links[link.name].peer)
+        present = inside.links[link.name]
+        inside.links[link.name] = replace(link, peer=present.peer, qdisc=present.qdisc)
+        if not link.up:
+            _forget_routes(inside, link.name)
+
+    def _set_qdisc(self, name: str, link: str, qdisc: Qdisc | None) -> None:
+        inside = self._inside(name)
+        _require_link(inside, link)
+        inside.links[link] = replace(inside.links[link], qdisc=qdisc)
 
     def _delete_link(self, name: str, link_name: str) -> None:
         """With it go its peer, its addresses, its routes, and its ports' membership."""
@@ -240,11 +257,15 @@ class FakeKernel:
             inside = self.netns[netns_name]
             del inside.links[gone]
             inside.addresses[:] = [address for address in inside.addresses if address.link != gone]
-            inside.routes = {to: route for to, route in inside.routes.items() if gone not in _links_of(route)}
+            _forget_routes(inside, gone)
             inside.sysctls = {key: value for key, value in inside.sysctls.items() if sysctls.link_of(key) != gone}
             for port in inside.links.values():
                 if port.master == gone:
                     inside.links[port.name] = replace(port, master="")
+
+
+def _forget_routes(inside: FakeNetns, link: str) -> None:
+    inside.routes = {to: route for to, route in inside.routes.items() if link not in route.links}
 
 
 def _delete_address(inside: FakeNetns, address: Address) -> None:
@@ -262,13 +283,15 @@ def _delete_address(inside: FakeNetns, address: Address) -> None:
     alive = any(one.link == address.link for one in inside.addresses)
     inside.routes = {
         to: route for to, route in inside.routes.items()
-        if (alive or address.link not in _links_of(route)) and (not route.source or route.source in local)
+        if (alive or address.link not in route.links) and (not route.source or route.source in local)
     }
 
 
 def _check_route(inside: FakeNetns, route: Route) -> None:
-    for link in _links_of(route):
+    for link in route.links - {""}:
         _require_link(inside, link)
+        if link != LOOPBACK and not inside.links[link].up:
+            raise OSError(ENETDOWN, f"{link} is down")
     if route.source and not any(one.address.partition("/")[0] == route.source for one in inside.addresses):
         raise OSError(EINVAL, "the source is no address of this netns")
     gateways = [(route.via, route.link)] if route.via else [(via, link) for via, link, _ in route.nexthops]
@@ -280,10 +303,6 @@ def _check_route(inside: FakeNetns, route: Route) -> None:
                       if one.kind == "unicast" and not one.via and not one.nexthops]
         if not any(ip_address(via) in network for on, network in connected if link in ("", on)):
             raise OSError(ENETUNREACH, "the gateway cannot be reached")
-
-
-def _links_of(route: Route) -> set[str]:
-    return {route.link, *(link for _, link, _ in route.nexthops)} - {""}
 
 
 def _require_link(inside: FakeNetns, link: str) -> None:

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import ENOENT, EOPNOTSUPP
+from functools import cache
 from struct import pack
 
-from nslab.linux import netns
+from nslab.linux import netns, qdisc
 from nslab.linux.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -23,13 +24,14 @@ from nslab.linux.netlink import (
 )
 from nslab.linux.nftables import NftSocket
 from nslab.linux.rtnetlink import IFLA_INFO_KIND, IFLA_LINKINFO, RTM_NEWLINK
+from nslab.netstate.model import Qdisc
 from nslab.nft import statements as nft
 from nslab.nft.objects import Chain, Hook, Rule, Table
 from nslab.nft.transaction import difference
 
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _CLONE_NEWUSER = 0x10000000
-_RTM_NEWQDISC, _RTM_NEWNEXTHOP = 36, 104
+_RTM_NEWNEXTHOP = 104
 _OPEN_FILES = 4096
 """Sockets of a lab with a thousand Pods, with room to spare."""
 
@@ -70,10 +72,9 @@ def _refusals(*messages: bytes) -> list[int]:
         connection.close()
 
 
-def _has_netem() -> bool:
-    header = pack("=BxxxiIII", socket.AF_UNSPEC, 1, 0, 0xFFFFFFFF, 0)  # The root of the loopback.
-    request = message(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, header + attribute_string(1, "netem"))
-    return ENOENT not in _refusals(request)
+def _qdisc_kind(kind: str) -> Callable[[], bool]:
+    """Whether the kernel has that queueing discipline, asked for at the root of the loopback."""
+    return lambda: ENOENT not in _refusals(qdisc.replace_root(1, Qdisc(kind, rate=8_000_000)))
 
 
 def _has_resilient_groups() -> bool:
@@ -108,6 +109,11 @@ def _has_sctp() -> bool:
 _NF_TABLES = "a kernel with CONFIG_NF_TABLES and its modules (Debian: linux-image-amd64); modprobe nf_tables"
 _POSTROUTING = Hook("nat", "postrouting", 100)
 
+def _qdisc_probe(kind: str, needed_for: str) -> _Probe:
+    remedy = f"modprobe sch_{kind}, or a kernel with CONFIG_NET_SCH_{kind.upper()}"
+    return _Probe(kind, _qdisc_kind(kind), needed_for, remedy, required=False)
+
+
 _PROBES = (
     _Probe("veth", _link_kind("veth"), "every Pod's, node's and client's link", "modprobe veth"),
     _Probe("bridge", _link_kind("bridge"), "cbr0, which joins a node's Pods", "modprobe bridge"),
@@ -133,7 +139,9 @@ _PROBES = (
     ),
     _Probe("vxlan", _link_kind("vxlan"), "overlay networks", "modprobe vxlan", required=False),
     _Probe("dummy", _link_kind("dummy"), "addresses without a wire", "modprobe dummy", required=False),
-    _Probe("netem", _has_netem, "delay and loss on links", "modprobe sch_netem", required=False),
+    _qdisc_probe("blackhole", "nslab fail node/NAME, and pod/NAME --blackhole"),
+    _qdisc_probe("tbf", "nslab fail link .. --rate"),
+    _qdisc_probe("netem", "nslab fail link .. --delay"),
     _Probe("SCTP", _has_sctp, "Services with protocol SCTP", "modprobe sctp", required=False),
 )
 
@@ -162,10 +170,29 @@ def _kernel_features() -> list[Feature]:
             Feature(probe.name, _found(probe), probe.needed_for, probe.remedy, probe.required) for probe in _PROBES
         )
 
+    _in_a_thread(work)
+    return results
+
+
+def _in_a_thread(work: Callable[[], None]) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    return results
+
+
+@cache
+def missing_qdisc(kind: str) -> Feature | None:
+    """What is missing where this kernel does not have that queueing discipline ("blackhole", "tbf", "netem"); None
+    where it has it. It takes a netns to find out, so it is asked once in a process."""
+    probe = next(probe for probe in _PROBES if probe.name == kind)
+    found: list[bool] = []
+
+    def work() -> None:
+        netns.unshare()
+        found.append(_found(probe))
+
+    _in_a_thread(work)
+    return None if found == [True] else Feature(kind, False, probe.needed_for, probe.remedy, False)
 
 
 def _found(probe: _Probe) -> bool:

@@ -30,6 +30,9 @@ class Kernel(Protocol):
     def require(self, batch: Batch) -> None:
         """Raise FeatureError, with the remedy, where this kernel lacks what the batch needs; do nothing else."""
 
+    def has_qdisc(self, kind: str) -> bool:
+        """Whether it has the queueing discipline "blackhole", "tbf" or "netem"."""
+
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         """Carry the batch out, phase by phase. What is already as an operation wants it (a netns, link, address or
         route that exists alike or is gone already) counts as done.

@@ -10,12 +10,12 @@ from functools import partial
 from typing import NamedTuple
 
 from nslab.errors import KernelError, OwnershipError
-from nslab.linux import files, netns, rtnetlink, sysctls, workers
+from nslab.linux import files, netns, qdisc, rtnetlink, sysctls, workers
 from nslab.linux.netlink import NetlinkSocket
 from nslab.linux.nftables import NftSocket
 from nslab.linux.rtnetlink import ObservedLink
 from nslab.netstate.diff import LOOPBACK, End
-from nslab.netstate.model import Address, Link, Netns, NetState, Route, stamp
+from nslab.netstate.model import Address, Link, Netns, NetState, Qdisc, Route, stamp
 from nslab.nft.objects import Table
 
 _LOOPBACK_ADDRESS = "127.0.0.1/8"
@@ -35,10 +35,11 @@ class _Contents:
     sysctls: dict[str, str]
     tables: dict[tuple[str, str], Table]
     digest: str
+    qdiscs: dict[int, Qdisc]
     other_tables: frozenset[tuple[str, str]] = frozenset()
 
 
-_REMNANT = _Contents("", {}, (), {}, {}, {}, "")
+_REMNANT = _Contents("", {}, (), {}, {}, {}, "", {})
 """A name whose creation or deletion was killed half way: of no identity, so that a wish for it makes it anew."""
 
 
@@ -127,12 +128,24 @@ def _read(name: str, lab: str) -> _Contents | None:
         link_names = {index: link.name for index, link in links.items()}
         addresses = tuple(_addresses(connection, link_names))
         routes = {route.destination: route for route in _routes(connection, link_names)}
+        qdiscs = _qdiscs(connection, dumped)
     finally:
         connection.close()
     others: set[tuple[str, str]] = set()
     with NftSocket() as nft:
         tables = nft.tables(stamp(lab, "").rstrip(), others)
-    return _Contents(owner[1], links, addresses, routes, _sysctls(links), tables, owner[2], frozenset(others))
+    return _Contents(
+        owner[1], links, addresses, routes, _sysctls(links), tables, owner[2], qdiscs, frozenset(others)
+    )
+
+
+def _qdiscs(connection: NetlinkSocket, links: Iterable[ObservedLink]) -> dict[int, Qdisc]:
+    """By ifindex, of the links that have one of somebody's: none is asked for where all have the kernel's own."""
+    given = {link.index for link in links if link.name != LOOPBACK and link.qdisc not in qdisc.OWN}
+    if not given:
+        return {}
+    roots = (qdisc.parse_root(body) for _, body in connection.dump(qdisc.DUMP))
+    return {index: root for index, root in filter(None, roots) if index in given}
 
 
 def _sysctls(links: dict[int, ObservedLink]) -> dict[str, str]:
@@ -189,7 +202,7 @@ def _netns(lab: str, name: str, contents: _Contents, peers: dict[End, End]) -> N
         peer = peers.get((name, link.name))
         ours = link.alias.startswith(prefix) or peer is not None
         if ours and link.name != LOOPBACK:
-            links[link.name] = _link(name, link, contents.links, peer)
+            links[link.name] = _link(name, link, contents, peer)
     owned = {*links, LOOPBACK, ""}
     foreign = {f"link delete {link.name}" for link in contents.links.values() if link.name not in owned}
     foreign |= {f"delete table {family} {table}" for family, table in contents.other_tables}
@@ -202,9 +215,10 @@ def _netns(lab: str, name: str, contents: _Contents, peers: dict[End, End]) -> N
     )
 
 
-def _link(name: str, link: ObservedLink, inside: dict[int, ObservedLink], peer: End | None) -> Link:
-    master = inside[link.master].name if link.master in inside else ""
+def _link(name: str, link: ObservedLink, inside: _Contents, peer: End | None) -> Link:
+    master = inside.links[link.master].name if link.master in inside.links else ""
     return Link(
         link.name, link.kind, link.alias, link.mtu, master, link.hairpin, peer,
         peer is not None and rtnetlink.pair_number(name, link.name) == link.group, link.mac, link.up,
+        inside.qdiscs.get(link.index),
     )

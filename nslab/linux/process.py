@@ -33,6 +33,11 @@ def alive(pid: int, started: int) -> bool:
     return start == started != 0 and state not in "ZX"
 
 
+def stopped(pid: int) -> bool:
+    """Whether a signal (SIGSTOP) or a debugger keeps the process from going on."""
+    return _status(pid)[0] in "Tt"
+
+
 def _status(pid: int) -> tuple[str, int]:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:

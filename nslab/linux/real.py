@@ -8,14 +8,28 @@ from functools import partial
 from nslab.errors import FeatureError
 from nslab.linux import netns, sysctls, workers
 from nslab.linux.application import Application
+from nslab.linux.features import missing_qdisc
 from nslab.linux.kernel import Progress
+from nslab.linux.nftables import NftSockets
 from nslab.linux.observation import observe, stamp_of
 from nslab.netstate.model import NetState
-from nslab.netstate.operations import Batch, SetSysctl
+from nslab.netstate.operations import Batch, ReplaceQdisc, SetSysctl
+
+
+def require_qdisc(kind: str) -> None:
+    """Raise FeatureError, with the remedy, where this kernel does not have that queueing discipline."""
+    missing = missing_qdisc(kind)
+    if missing is not None:
+        raise FeatureError(
+            f"this kernel has no queueing discipline {kind}, which `{missing.needed_for}` needs", hint=missing.remedy
+        )
 
 
 class RealKernel:
     """`kernel.Kernel`, carried out. The calling thread stays in its netns: threads of its own go into the others."""
+
+    def __init__(self) -> None:
+        self._nft = NftSockets()
 
     def observe(self, lab: str, names: Iterable[str], files: Iterable[str]) -> NetState:
         return observe(lab, names, files)
@@ -27,10 +41,15 @@ class RealKernel:
                 "the kernel does not filter what passes a bridge: /proc/sys/net/bridge is missing",
                 hint="sudo modprobe br_netfilter",
             )
+        for kind in sorted({operation.qdisc.kind for operation in batch if isinstance(operation, ReplaceQdisc)}):
+            require_qdisc(kind)
+
+    def has_qdisc(self, kind: str) -> bool:
+        return missing_qdisc(kind) is None
 
     def apply(self, batch: Batch, progress: Progress | None = None) -> None:
         if batch:
-            with Application(batch, progress) as application:
+            with Application(batch, progress, self._nft) as application:
                 application.run()
 
     def labs(self) -> list[str]:

@@ -31,7 +31,7 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWNEIGH = 28
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_QDISC, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 6, 10, 18
 IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 20, 26, 27, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -137,12 +137,12 @@ def create_bridge(link: Link) -> bytes:
 
 
 def finish_link(link: Link, ipv6: bool) -> list[bytes]:
-    """Stamp a link just created, and bring it up. `ipv6` says whether this kernel knows IPv6."""
+    """Stamp a link just created, and bring it up if it is to be. `ipv6` says whether this kernel knows IPv6."""
     name = attribute_string(IFLA_IFNAME, link.name)
     # In a request of its own: within one, the kernel brings the link up, and gives it an address, before it looks
     # at how the address is to be made.
     quiet = [message(RTM_NEWLINK, 0, _NO_LINK + name + _NO_IPV6_ADDRESS)]
-    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + name + attribute_string(IFLA_IFALIAS, link.alias)
+    body = _header(link) + name + attribute_string(IFLA_IFALIAS, link.alias)
     if link.kind == "bridge":
         # Said of an existing bridge, the mtu is the administrator's and no longer follows its ports'.
         body += attribute_u32(IFLA_MTU, link.mtu)
@@ -151,9 +151,14 @@ def finish_link(link: Link, ipv6: bool) -> list[bytes]:
     return [*(quiet if ipv6 and link.mtu >= IPV6_MINIMUM_MTU else []), message(RTM_NEWLINK, 0, body)]
 
 
+def _header(link: Link) -> bytes:
+    """What makes the link go up or down."""
+    return _LINK.pack(0, 0, 0, IFF_UP if link.up else 0, IFF_UP)
+
+
 def set_link(link: Link, master: int) -> bytes:
-    """Give an existing link the wanted alias, mtu, master (an ifindex, 0 for none), hairpin and mac, and up."""
-    body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + attribute_string(IFLA_IFNAME, link.name)
+    """Give an existing link the wanted alias, mtu, master (an ifindex, 0 for none), hairpin and mac, up or down."""
+    body = _header(link) + attribute_string(IFLA_IFNAME, link.name)
     body += attribute_string(IFLA_IFALIAS, link.alias) + attribute_u32(IFLA_MTU, link.mtu)
     body += attribute_u32(IFLA_MASTER, master)
     if link.mac:
@@ -250,7 +255,8 @@ def get_link(name: str) -> bytes:
 @dataclass(frozen=True, slots=True)
 class ObservedLink:
     """A link as the kernel shows it. `master` and `other` (a veth's other end) are ifindexes, 0 for none; `other`
-    counts in the other end's netns. `inet` is its IPv4 configuration (see `sysctls`)."""
+    counts in the other end's netns. `inet` is its IPv4 configuration (see `sysctls`), `qdisc` the kind of its root
+    queueing discipline."""
 
     index: int
     name: str
@@ -264,6 +270,7 @@ class ObservedLink:
     group: int
     other: int
     inet: bytes
+    qdisc: str
 
 
 def parse_link(body: bytes) -> ObservedLink:
@@ -287,6 +294,7 @@ def parse_link(body: bytes) -> ObservedLink:
         group=_uint(found, IFLA_GROUP),
         other=_uint(found, IFLA_LINK),
         inet=attributes(inet, 0, len(inet)).get(IFLA_INET_CONF, b""),
+        qdisc=text(found.get(IFLA_QDISC, b"")),
     )
 
 

@@ -15,9 +15,11 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
@@ -121,9 +123,7 @@ class _Difference:
                 yield WriteFile(path, content)
 
     def _configure_netns(self, want: Netns, have: Netns) -> Iterator[Operation]:
-        for link in want.links.values():
-            if (want.name, link.name) in self.kept and self._differs(want.name, link, have.links[link.name]):
-                yield SetLink(want.name, link)
+        yield from self._set_links(want, have)
         fresh = {link for link in want.links if (want.name, link) not in self.kept and link != LOOPBACK}
         obsolete = {
             address for address in have.addresses - want.addresses
@@ -134,6 +134,8 @@ class _Difference:
             missing |= _beside(obsolete, want.addresses)
         yield from (DeleteAddress(want.name, address) for address in _ordered(obsolete))
         yield from (AddAddress(want.name, address) for address in _ordered(missing))
+        # Going down took the link's neighbours and routes with it.
+        fresh |= {link for link, known in have.links.items() if not known.up and (want.name, link) in self.kept}
         yield from self._neighbours(want, have, fresh)
         for sysctl, value in want.sysctls.items():
             if have.sysctls.get(sysctl) != value:
@@ -141,12 +143,23 @@ class _Difference:
         shaken = fresh | {address.link for address in obsolete}
         renewed = {address.address.partition("/")[0] for address in missing} if obsolete else set()
         for route in sorted(want.routes.values(), key=_needs_others):
-            if have.routes.get(route.destination) != route or shaken & _links_of(route) or route.source in renewed:
+            if have.routes.get(route.destination) != route or shaken & route.links or route.source in renewed:
                 yield ReplaceRoute(want.name, route)
         for key, table in want.tables.items():
             transaction = difference(table, have.tables.get(key))
             if transaction is not None:
                 yield ApplyTransaction(want.name, transaction)
+
+    def _set_links(self, want: Netns, have: Netns) -> Iterator[Operation]:
+        for link in want.links.values():
+            known = have.links.get(link.name) if (want.name, link.name) in self.kept else None
+            if known is not None and self._differs(want.name, link, known):
+                yield SetLink(want.name, link)
+            present = known.qdisc if known is not None else None
+            if link.qdisc is not None and link.qdisc != present:
+                yield ReplaceQdisc(want.name, link.name, link.qdisc)
+            elif link.qdisc is None and present is not None:
+                yield DeleteQdisc(want.name, link.name)
 
     def _neighbours(self, want: Netns, have: Netns, fresh: set[str]) -> Iterator[Operation]:
         """Those of a fresh link went with its predecessor."""
@@ -158,7 +171,7 @@ class _Difference:
         yield AddNeighbours(want.name, want.uid, self.want.lab, tuple(missing), digest)
 
     def _differs(self, netns: str, want: Link, have: Link) -> bool:
-        if not have.up or (want.alias, want.mtu, want.master) != (have.alias, have.mtu, have.master):
+        if (want.up, want.alias, want.mtu, want.master) != (have.up, have.alias, have.mtu, have.master):
             return True
         if want.master and (want.hairpin != have.hairpin or (netns, want.master) not in self.kept):
             return True
@@ -177,9 +190,11 @@ class _Difference:
                 yield DeleteNetns(name)
 
     def _remove_from(self, want: Netns, have: Netns) -> Iterator[Operation]:
-        gone = {link for link in have.links if (want.name, link) not in self.kept}
+        gone = {
+            link for link in have.links if (want.name, link) not in self.kept or not want.links[link].up
+        }
         for destination, route in have.routes.items():
-            if destination not in want.routes and not gone & _links_of(route):
+            if destination not in want.routes and not gone & route.links:
                 yield DeleteRoute(want.name, route)
         for key, table in have.tables.items():
             transaction = None if key in want.tables else difference(None, table)
@@ -205,10 +220,6 @@ def _beside(obsolete: set[Address], wanted: frozenset[Address]) -> set[Address]:
 
 def _ordered(addresses: set[Address]) -> list[Address]:
     return sorted(addresses, key=lambda address: (address.link, address.address))
-
-
-def _links_of(route: Route) -> set[str]:
-    return {route.link, *(link for _, link, _ in route.nexthops)}
 
 
 def _needs_others(route: Route) -> bool:

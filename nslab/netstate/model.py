@@ -14,6 +14,31 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+class Qdisc(NamedTuple):
+    """What becomes of packets that leave by a link: its root queueing discipline (tc(8)), if not the kernel's own.
+
+    `kind` "blackhole" loses them all, in silence; "tbf" lets `rate` bits a second pass; "netem" holds them up for
+    `delay` microseconds, loses `loss` hundredths of a percent of them, and lets `rate` pass (0: any). An observed one
+    of another kind is somebody else's wish, which is known by its kind alone.
+    """
+
+    kind: str
+    rate: int = 0
+    delay: int = 0
+    loss: int = 0
+
+    @property
+    def burst(self) -> int:
+        """Octets that a tbf lets pass at once: what it earns in 20 ms, and ten full frames at least, since timers and
+        senders work in bursts."""
+        return max(self.rate // 8 // 50, 10 * 1514)
+
+    @property
+    def limit(self) -> int:
+        """How much waits before more is lost: octets for 100 ms (tbf), packets (netem)."""
+        return 10_000 if self.kind == "netem" else self.rate // 8 // 10 + self.burst
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A network device of one netns.
@@ -21,8 +46,8 @@ class Link:
     `kind` is the rtnetlink kind: "veth", "bridge" or "loopback". `alias` is the long, person-readable name and the
     ownership stamp (it begins with "nslab:LAB "). `peer` of a veth is (netns, link name) of its other end; a pair is
     created by the end whose `creates_peer` is true; observed, `peer` is None where the other end is gone or is not of
-    the pair. `mac` is set only where it must not be the kernel's choice. `up` is false only of an observed link that
-    somebody took down. The loopback needs no Link: every netns has it, up.
+    the pair. `mac` is set only where it must not be the kernel's choice. A link that is not `up` has no routes and no
+    neighbours: the kernel takes them away. The loopback needs no Link: every netns has it, up.
     """
 
     name: str
@@ -35,6 +60,7 @@ class Link:
     creates_peer: bool = False
     mac: str = ""
     up: bool = True
+    qdisc: Qdisc | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +87,11 @@ class Route:
     source: str = ""
     nexthops: tuple[tuple[str, str, int], ...] = ()
     kind: str = "unicast"
+
+    @property
+    def links(self) -> set[str]:
+        """The links that it leaves by; "" for one that names none."""
+        return {self.link, *(link for _, link, _ in self.nexthops)}
 
 
 class Neighbour(NamedTuple):

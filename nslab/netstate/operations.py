@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nslab.netstate.model import FILE_STAMP, Address, Link, Neighbour, Route, stamp
+from nslab.netstate.model import FILE_STAMP, Address, Link, Neighbour, Qdisc, Route, stamp
 from nslab.nft.transaction import Transaction
 
 
@@ -40,8 +40,8 @@ class DeleteNetns:
 
 @dataclass(frozen=True, slots=True)
 class AddLink:
-    """Create a link (and a veth's peer with it), named, aliased, sized, enslaved and up. `peer` is the other end's
-    Link where the pair is a veth."""
+    """Create a link (and a veth's peer with it), named, aliased, sized, enslaved and up, unless it is wanted down.
+    `peer` is the other end's Link where the pair is a veth."""
 
     netns: str
     link: Link
@@ -69,12 +69,16 @@ def _named(link: Link) -> str:
 
 def _finish(netns: str, link: Link) -> str:
     master = f" master {link.master}" if link.master else ""
-    return f'ip -n {netns} link set {link.name} mtu {link.mtu}{master} up alias "{link.alias}"'
+    return f'ip -n {netns} link set {link.name} mtu {link.mtu}{master} {_state(link)} alias "{link.alias}"'
+
+
+def _state(link: Link) -> str:
+    return "up" if link.up else "down"
 
 
 @dataclass(frozen=True, slots=True)
 class SetLink:
-    """Change an existing link to the wanted mtu, master, hairpin, alias, mac, and up."""
+    """Change an existing link to the wanted mtu, master, hairpin, alias, mac, and up or down."""
 
     netns: str
     link: Link
@@ -83,7 +87,8 @@ class SetLink:
         link = self.link
         master = f"master {link.master}" if link.master else "nomaster"
         mac = f" address {link.mac}" if link.mac else ""
-        line = f'ip -n {self.netns} link set {link.name} mtu {link.mtu} {master}{mac} up alias "{link.alias}"'
+        line = f"ip -n {self.netns} link set {link.name} mtu {link.mtu} {master}{mac}"
+        line += f' {_state(link)} alias "{link.alias}"'
         if link.master:
             line += f"; bridge -n {self.netns} link set dev {link.name} hairpin {'on' if link.hairpin else 'off'}"
         return line
@@ -96,6 +101,38 @@ class DeleteLink:
 
     def describe(self) -> str:
         return f"ip -n {self.netns} link delete {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceQdisc:
+    """Give a link this root queueing discipline instead of the one it has."""
+
+    netns: str
+    link: str
+    qdisc: Qdisc
+
+    def describe(self) -> str:
+        kind, rate, delay, loss = self.qdisc
+        line = f"tc -n {self.netns} qdisc replace dev {self.link} root {kind}"
+        if kind == "tbf":
+            return f"{line} rate {rate}bit burst {self.qdisc.burst}b limit {self.qdisc.limit}b"
+        if kind == "netem":
+            line += f" limit {self.qdisc.limit}"
+            line += f" delay {delay}us" if delay else ""
+            line += f" loss {loss / 100:g}%" if loss else ""
+            line += f" rate {rate}bit" if rate else ""
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteQdisc:
+    """Give a link the kernel's own queueing discipline back."""
+
+    netns: str
+    link: str
+
+    def describe(self) -> str:
+        return f"tc -n {self.netns} qdisc delete dev {self.link} root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +245,8 @@ class RemoveFile:
 
 
 NetnsOperation = (
-    AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | AddAddress | DeleteAddress | AddNeighbours
-    | ReplaceRoute | DeleteRoute | SetSysctl | ApplyTransaction
+    AddNetns | DeleteNetns | AddLink | SetLink | DeleteLink | ReplaceQdisc | DeleteQdisc | AddAddress | DeleteAddress
+    | AddNeighbours | ReplaceRoute | DeleteRoute | SetSysctl | ApplyTransaction
 )
 FileOperation = WriteFile | RemoveFile
 Operation = NetnsOperation | FileOperation

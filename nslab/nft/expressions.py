@@ -17,6 +17,7 @@ from nslab.nft.objects import Rule
 from nslab.nft.statements import (
     CT_STATES,
     CT_STATUSES,
+    Below,
     Compare,
     Counter,
     CtState,
@@ -40,7 +41,8 @@ from nslab.nft.statements import (
 _VERDICT_REGISTER = 0
 _FIRST = 1  # NFT_REG_1; the 16 octets from here are also the 32-bit registers 8 to 11.
 _FIRST32 = 8
-_EQUAL, _UNEQUAL = 0, 1
+_EQUAL, _UNEQUAL, _LESS = 0, 1, 2
+_HOST_TO_NETWORK = 1
 _VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
 _VERDICT_NAMES = {number & 0xFFFFFFFF: name for name, number in _VERDICTS.items()}
 _META_MARK, _CT_MARK, _CT_STATE, _CT_STATUS = 3, 3, 0, 2
@@ -142,6 +144,17 @@ def _encode_compare(statement: Compare) -> bytes:
     return _load(statement.selector, _FIRST) + _compare(octets, statement.negate)
 
 
+def _encode_below(statement: Below) -> bytes:
+    """The kernel compares octets from the first on, so both numbers go into the network's order."""
+    return (
+        _load(statement.selector, _FIRST)
+        + _expression(
+            "byteorder", u32(1, _FIRST), u32(2, _FIRST), u32(3, _HOST_TO_NETWORK), u32(4, 4), u32(5, 4)
+        )
+        + _expression("cmp", u32(1, _FIRST), u32(2, _LESS), nested(3, data(statement.limit.to_bytes(4, "big"))))
+    )
+
+
 def _encode_prefix(statement: InPrefix) -> bytes:
     """Whole octets are not masked: fewer are compared, and fewer are loaded from a header."""
     selector = statement.selector
@@ -208,6 +221,7 @@ def _encode_verdict(statement: Verdict) -> bytes:
 
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     Compare: _encode_compare,
+    Below: _encode_below,
     InPrefix: _encode_prefix,
     InSet: lambda s: _load_all(s.selectors) + _lookup(s.set_name, negate=s.negate),
     CtState: _encode_ct_state,

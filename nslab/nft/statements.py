@@ -67,6 +67,18 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """`selector`, a number of four octets in the host's order such as `numgen_random`, is less than `limit`."""
+
+    selector: Selector
+    limit: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.selector.text} < {self.limit}"
+
+
+@dataclass(frozen=True, slots=True)
 class InPrefix:
     """`selector` is an IPv4 address inside (outside, when `negate`) the CIDR `prefix`."""
 
@@ -271,6 +283,6 @@ class VerdictMap:
 
 
 Statement = (
-    Compare | InPrefix | InSet | CtState | CtStatus | FibLocal | SetMark | SetMarkFromMap | SetMarkBits | Remember
-    | DnatToMap | Masquerade | Reject | Counter | Verdict | VerdictMap
+    Compare | Below | InPrefix | InSet | CtState | CtStatus | FibLocal | SetMark | SetMarkFromMap | SetMarkBits
+    | Remember | DnatToMap | Masquerade | Reject | Counter | Verdict | VerdictMap
 )

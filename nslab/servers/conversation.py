@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 
 class Conversation(Protocol):
@@ -16,7 +16,9 @@ class Conversation(Protocol):
 
     over: bool
     busy: bool
-    patience: ClassVar[float]
     successor: Conversation | None
+
+    @property
+    def patience(self) -> float: ...
 
     def receive(self, data: bytes) -> bytes: ...

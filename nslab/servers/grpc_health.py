@@ -5,6 +5,10 @@ from __future__ import annotations
 CHECK_PATH = "/grpc.health.v1.Health/Check"
 WATCH_PATH = "/grpc.health.v1.Health/Watch"
 SERVING = 1
+OK, UNIMPLEMENTED = "0", "12"
+"""Of gRPC's status codes, those that the probe knows (grpc/doc/statuscodes.md)."""
+
+_SERVING_STATUS = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 def frame(message: bytes) -> bytes:
@@ -26,6 +30,7 @@ def health_response(status: int) -> bytes:
     return frame(b"\x08" + bytes([status]))
 
 
-def is_serving(body: bytes) -> bool:
-    """Whether `body`, a framed HealthCheckResponse, says SERVING."""
-    return body == health_response(SERVING)
+def serving_status(body: bytes) -> str:
+    """The name of the ServingStatus in `body`, a framed HealthCheckResponse; UNKNOWN where it says none."""
+    number = body[6] if body[5:6] == b"\x08" and len(body) == 7 else 0
+    return _SERVING_STATUS[number] if number < len(_SERVING_STATUS) else str(number)

@@ -13,6 +13,9 @@ from nslab.servers.conversation import Conversation
 HEAD_LIMIT = 32 * 1024
 """Bytes of an unfinished request line and headers; more get a 431."""
 
+TLS_HANDSHAKE = b"\x16"
+"""The first octet of a TLS connection (RFC 8446 section 5.1), and of no HTTP request."""
+
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -20,9 +23,9 @@ _BODILESS = frozenset((204, 304))
 
 
 class Http1:
-    """One HTTP/1 connection: keep-alive, pipelining, bodies of any kind read and ignored, and the two ways out of
-    HTTP/1: an HTTP/2 preface (RFC 9113, prior knowledge) and a WebSocket upgrade (RFC 6455). Other upgrades are
-    declined by answering as if they had not been asked for."""
+    """One HTTP/1 connection: keep-alive, pipelining, bodies of any kind read and ignored, and the three ways out of
+    HTTP/1: a TLS ClientHello, an HTTP/2 preface (RFC 9113, prior knowledge) and a WebSocket upgrade (RFC 6455). Other
+    upgrades are declined by answering as if they had not been asked for."""
 
     __slots__ = (
         "_body_bytes", "_client", "_fields", "_head_bytes", "_in_head", "_out", "_parser", "_request", "_speaker",
@@ -49,6 +52,8 @@ class Http1:
     def receive(self, data: bytes) -> bytes:
         """See Conversation."""
         if self._start is not None:
+            if not self._start and data.startswith(TLS_HANDSHAKE):
+                return self._secure(data)
             data = self._start + data
             if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
                 return self._await_preface(data)
@@ -69,6 +74,12 @@ class Http1:
         out = b"".join(self._out)
         self._out.clear()
         return out
+
+    def _secure(self, data: bytes) -> bytes:
+        from nslab.servers.https import Https
+
+        self.successor = Https(self._speaker, self._client)
+        return self.successor.receive(data)
 
     def _await_preface(self, data: bytes) -> bytes:
         if len(data) < len(HTTP2_PREFACE):

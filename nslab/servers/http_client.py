@@ -1,14 +1,8 @@
-"""The asking side of HTTP/1.1 and TLS, without a socket: a request's bytes, an answer's parser, a TLS pipe."""
+"""The asking side of HTTP/1.1, without a socket: a request's bytes, and an answer's parser."""
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING
-
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-
-if TYPE_CHECKING:
-    import ssl
 
 from nslab.servers.flows import HttpRequest
 
@@ -84,75 +78,3 @@ class HttpAnswer:
 
     def on_message_complete(self) -> None:
         self.complete = self.complete or self.status != 0
-
-
-@functools.lru_cache(maxsize=4)
-def _context(insecure: bool, protocol: str) -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.create_default_context()
-    context.set_alpn_protocols([protocol])
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-class TlsPipe:
-    """A TLS client without a socket. `insecure` takes any certificate. Raises ssl.SSLError (an OSError) as TLS fails.
-
-    What `send` and `receive` want on the wire gathers in `wire` and is taken with `flush`.
-    """
-
-    def __init__(self, server_name: str, insecure: bool, protocol: str = "http/1.1") -> None:
-        import ssl
-
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        context = _context(insecure, protocol)
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name or None)
-        self._wants = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        self._ended = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
-        self._unsent = b""
-        self._secured = False
-        self._advance()
-
-    def send(self, data: bytes) -> None:
-        """Encrypt these bytes, once the handshake is done."""
-        self._unsent += data
-        self._advance()
-
-    def receive(self, data: bytes) -> bytes | None:
-        """Take bytes from the wire (none: its end). Returns what they say, or None where the peer said it is done."""
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-        self._advance()
-        heard = bytearray()
-        try:
-            while self._secured:
-                part = self._tls.read(BODY_LIMIT)
-                if not part:
-                    break
-                heard += part
-        except self._wants:
-            pass
-        except self._ended:
-            return bytes(heard) or None
-        return bytes(heard) or (None if not data else b"")
-
-    def flush(self) -> bytes:
-        """Bytes for the wire."""
-        return self._outgoing.read()
-
-    def _advance(self) -> None:
-        try:
-            if not self._secured:
-                self._tls.do_handshake()
-                self._secured = True
-            if self._unsent:
-                self._tls.write(self._unsent)
-                self._unsent = b""
-        except self._wants:
-            return

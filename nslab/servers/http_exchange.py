@@ -10,7 +10,8 @@ from select import EPOLLOUT
 from nslab.servers.answers import endpoint
 from nslab.servers.exchanges import ANSWER_LIMIT, PENDING, StreamExchange
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
-from nslab.servers.http_client import HttpAnswer, TlsPipe, request_bytes
+from nslab.servers.http_client import HttpAnswer, request_bytes
+from nslab.servers.tls import TlsPipe, client_context
 
 
 class HttpExchange(StreamExchange):
@@ -20,8 +21,12 @@ class HttpExchange(StreamExchange):
 
     def __init__(self, flow: Flow, result: FlowResult) -> None:
         super().__init__(flow, result)
-        self.request = flow.http or HttpRequest()
-        self._answer = HttpAnswer(self.request.method)
+        self._expect(flow.http or HttpRequest())
+
+    def _expect(self, request: HttpRequest) -> None:
+        """Be about this request from now on."""
+        self.request = request
+        self._answer = HttpAnswer(request.method)
         self._tls: TlsPipe | None = None
 
     def _opening(self) -> bytes:
@@ -35,7 +40,7 @@ class HttpExchange(StreamExchange):
         if not secure:
             return data
         name = request.sni or request.host.partition(":")[0] or flow.ip
-        self._tls = TlsPipe(name, request.insecure)
+        self._tls = TlsPipe(client_context(request.insecure, "http/1.1"), name)
         self._tls.send(data)
         return self._tls.flush()
 
@@ -98,9 +103,9 @@ class ConnectExchange(StreamExchange):
 
 class GrpcHealthExchange(StreamExchange):
     """Health/Check over HTTP/2 with prior knowledge; `flow.query[0]` is the service's name. "open" is SERVING, any
-    other answer is an error."""
+    other answer is an error that says itself as the kubelet does (pkg/probe/grpc/grpc.go)."""
 
-    __slots__ = ("_body", "_h2")
+    __slots__ = ("_body", "_fields", "_h2")
 
     def _opening(self) -> bytes:
         from h2.config import H2Configuration
@@ -109,6 +114,7 @@ class GrpcHealthExchange(StreamExchange):
         from nslab.servers import grpc_health
 
         self._body = b""
+        self._fields: dict[str, str] = {}
         self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self._h2.initiate_connection()
         fields = [
@@ -126,31 +132,54 @@ class GrpcHealthExchange(StreamExchange):
         return opening
 
     def ready(self, now: float) -> str:
-        from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
-        from h2.exceptions import ProtocolError
-
-        from nslab.servers import grpc_health
-
         if not self._connected(now):
             return PENDING
         try:
             data = self.sock.recv(ANSWER_LIMIT)
         except BlockingIOError:
             return PENDING
-        try:
-            events = self._h2.receive_data(data) if data else [ConnectionTerminated()]
-        except ProtocolError as fault:
-            raise OSError(errno.EPROTO, "the answer is no HTTP/2") from fault
-        for event in events:
-            if isinstance(event, DataReceived):
-                self._body += event.data
-            elif isinstance(event, StreamEnded | StreamReset | ConnectionTerminated):
-                if grpc_health.is_serving(self._body):
-                    return "open"
-                raise OSError(errno.EPROTO, "the service is not SERVING")
+        if self._hear(data):
+            return self._conclude()
         self.unsent += self._h2.data_to_send()
         if self.unsent:
             self._send(now)
         return PENDING
 
+    def _hear(self, data: bytes) -> bool:
+        """Take bytes of the answer; true once nothing more comes."""
+        from h2.events import (
+            ConnectionTerminated,
+            DataReceived,
+            ResponseReceived,
+            StreamEnded,
+            StreamReset,
+            TrailersReceived,
+        )
+        from h2.exceptions import ProtocolError
 
+        try:
+            events = self._h2.receive_data(data) if data else [ConnectionTerminated()]
+        except ProtocolError as fault:
+            raise OSError(errno.EPROTO, "error: health rpc probe failed: the answer is no HTTP/2") from fault
+        for event in events:
+            if isinstance(event, DataReceived):
+                self._body += event.data
+            elif isinstance(event, ResponseReceived | TrailersReceived):
+                self._fields.update((str(name), str(value)) for name, value in event.headers)
+        return any(isinstance(event, StreamEnded | StreamReset | ConnectionTerminated) for event in events)
+
+    def _conclude(self) -> str:
+        from nslab.servers import grpc_health
+
+        status = self._fields.get("grpc-status", "")
+        message = self._fields.get("grpc-message", "")
+        if status == grpc_health.UNIMPLEMENTED or (not status and self._fields.get(":status") == "404"):
+            text = f"this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+            raise OSError(errno.EPROTO, f"error: {text}")
+        if status != grpc_health.OK:
+            why = f"rpc error: code = {status or 'Unavailable'} desc = {message}"
+            raise OSError(errno.EPROTO, f"error: health rpc probe failed: {why}")
+        serving = grpc_health.serving_status(self._body)
+        if serving != "SERVING":
+            raise OSError(errno.EPROTO, f'service unhealthy (responded with "{serving}")')
+        return "open"

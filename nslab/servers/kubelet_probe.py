@@ -1,7 +1,7 @@
 """The kubelet's probes: httpGet, tcpSocket and grpc, sent from the node's netns, and exec where there is a program.
 
 A container with an image is played by the responder and has none of its image's files: an exec probe cannot run
-there and counts as a success. Redirects are not followed; any status from 200 to 399 is a success.
+there and counts as a success.
 """
 
 from __future__ import annotations
@@ -9,33 +9,32 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from nslab.servers.exchange_loop import ExchangeLoop
 from nslab.servers.exchanges import Exchange
-from nslab.servers.flows import Flow, FlowResult, HttpRequest
-from nslab.servers.http_exchange import ConnectExchange, GrpcHealthExchange, HttpExchange
-from nslab.servers.probe_schedule import ContainerProbes, ProbeState, Timing
+from nslab.servers.probe_exchange import ERROR, FAILURE, SUCCESS, WARNING, ProbeOutcome, exchange_of, judge
+from nslab.servers.probe_schedule import RESTART, ContainerProbes, ProbeState, Timing
 
-USER_AGENT = "kube-probe/1.31"
+NOT_RUN = ProbeOutcome(SUCCESS, "exec probe not run: the responder has no files of the image")
 
+UNHEALTHY, PROBE_WARNING = "Unhealthy", "ProbeWarning"
+"""What an attempt may report besides transitions: the reasons of the kubelet's events."""
 
-class ProbeOutcome(NamedTuple):
-    """One attempt of a probe: whether it succeeded, and what to write into an event if not."""
-
-    ok: bool
-    detail: str
-
-
-NOT_RUN = ProbeOutcome(True, "exec probe not run: the responder has no files of the image")
+_SAID = {
+    FAILURE: (UNHEALTHY, "probe failed"),
+    ERROR: (UNHEALTHY, "probe errored"),
+    WARNING: (PROBE_WARNING, "probe warning"),
+}
 
 Execute = Callable[[Sequence[str], float, Callable[[ProbeOutcome], None]], None]
 """Starts a command in the container, ends it after the given seconds, and calls back, later and in this thread."""
 
 Report = Callable[[str, str, str], None]
-"""Called as (key, transition, detail); the transitions are those of probe_schedule."""
+"""Called as (key, what, detail): a transition of probe_schedule (RESTART with the probe that failed, the others with
+nothing), UNHEALTHY or PROBE_WARNING with the words of the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,85 +51,8 @@ class ProbedContainer:
     execute: Execute | None = None
 
 
-def run_probe(netns: str, pod_ip: str, probe: Mapping[str, Any], port_names: Mapping[str, int]) -> ProbeOutcome:
-    """One attempt of a manifest's probe, waited for: at most its timeoutSeconds."""
-    if "exec" in probe:
-        return NOT_RUN
-    outcomes: list[ProbeOutcome] = []
-    loop = ExchangeLoop(lambda exchange, verdict, detail, _: outcomes.append(judge(exchange, verdict, detail)))
-    try:
-        exchange = exchange_of(netns, pod_ip, probe, port_names)
-        loop.start(netns, [exchange])
-        while loop:
-            loop.turn(max(0.0, loop.deadline() - time.monotonic()))
-    except ValueError as fault:
-        return ProbeOutcome(False, str(fault))
-    finally:
-        loop.close()
-    return outcomes[0]
-
-
-def exchange_of(netns: str, pod_ip: str, probe: Mapping[str, Any], port_names: Mapping[str, int]) -> Exchange:
-    """The exchange that a probe with a network action is. Raises ValueError for an unknown port name or no action."""
-    timeout = Timing.of(probe).timeout
-    if "httpGet" in probe:
-        return HttpExchange(_http_get(netns, pod_ip, probe["httpGet"], port_names, timeout), FlowResult(""))
-    if "tcpSocket" in probe:
-        tcp = probe["tcpSocket"]
-        flow = Flow("", netns, "tcp", tcp.get("host") or pod_ip, _port(tcp["port"], port_names), timeout=timeout)
-        return ConnectExchange(flow, FlowResult(""))
-    if "grpc" in probe:
-        call = probe["grpc"]
-        request = HttpRequest(headers=(("user-agent", USER_AGENT),))
-        query = (str(call.get("service") or ""), "")
-        port = _port(call["port"], port_names)
-        return GrpcHealthExchange(
-            Flow("", netns, "http", pod_ip, port, timeout=timeout, http=request, query=query), FlowResult("")
-        )
-    raise ValueError("the probe has none of httpGet, tcpSocket, grpc, exec")
-
-
-def _http_get(netns: str, pod_ip: str, get: Mapping[str, Any], port_names: Mapping[str, int], timeout: float) -> Flow:
-    secure = str(get.get("scheme", "HTTP")).upper() == "HTTPS"
-    named = [(str(one["name"]), str(one["value"])) for one in get.get("httpHeaders") or ()]
-    host = next((value for name, value in named if name.lower() == "host"), "")
-    given = {name.lower() for name, _ in named}
-    headers = [(name, value) for name, value in named if name.lower() != "host"]
-    headers += [(name, value) for name, value in (("User-Agent", USER_AGENT), ("Accept", "*/*"))
-                if name.lower() not in given]  # fmt: skip
-    path = str(get.get("path") or "/")
-    path = path if path.startswith("/") else f"/{path}"
-    request = HttpRequest(path=path, host=host, headers=tuple(headers), insecure=True)
-    ip, port = get.get("host") or pod_ip, _port(get["port"], port_names)
-    return Flow("", netns, "https" if secure else "http", ip, port, timeout=timeout, http=request)
-
-
-def judge(exchange: Exchange, verdict: str, detail: str) -> ProbeOutcome:
-    """What an ended exchange means for its probe."""
-    flow = exchange.flow
-    what = f"{flow.protocol}://{flow.ip}:{flow.port}"
-    if verdict == "timeout":
-        return ProbeOutcome(False, f"{what}: no answer within {flow.timeout:g} s")
-    if verdict != "open":
-        return ProbeOutcome(False, f"{what}: {detail or verdict}")
-    for status in exchange.result.statuses:
-        return ProbeOutcome(200 <= int(status) < 400, f"HTTP status {status}")
-    return ProbeOutcome(True, "")
-
-
-def _port(port: object, names: Mapping[str, int]) -> int:
-    if isinstance(port, int):
-        return port
-    name = str(port)
-    if name in names:
-        return names[name]
-    if name.isdigit():
-        return int(name)
-    raise ValueError(f"no container port is named {name!r}")
-
-
 @dataclass(slots=True)
-class _Running:
+class _Probed:
     container: ProbedContainer
     probes: ContainerProbes
 
@@ -139,35 +61,45 @@ class ProbeEngine:
     """The probes of many containers, in the thread and at the pace of whoever calls `turn`.
 
     Watch `fileno` for reading, call `turn` when it is readable or `deadline` has come; `report` is called from
-    within `add` and `turn`. `scale` multiplies the initial delays.
+    within all methods that change something.
     """
 
-    def __init__(self, report: Report, scale: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
         self._report = report
-        self._scale = scale
         self._clock = clock
         self._loop = ExchangeLoop(self._ended)
-        self._running: dict[str, _Running] = {}
+        self._probed: dict[str, _Probed] = {}
         self._due: list[tuple[float, int, str, str, ProbeState]] = []
         self._order = itertools.count()
         self._asked: dict[Exchange, tuple[str, str, ProbeState]] = {}
 
     def add(self, key: str, container: ProbedContainer) -> None:
-        """Probe this container, which starts now; a former one of the same key is forgotten."""
+        """Know this container; a former one of the same key is forgotten. Nothing runs until `start`."""
         self.remove(key)
         timings = {kind: Timing.of(probe) for kind, probe in container.probes.items()}
-        running = self._running[key] = _Running(container, ContainerProbes(timings, self._scale))
-        transitions = running.probes.start(self._clock())
-        self._plan(key, running)
-        for transition in transitions:
-            self._report(key, transition, "")
+        self._probed[key] = _Probed(container, ContainerProbes(timings))
+
+    def start(self, key: str) -> None:
+        """The container runs from now on, for the first time or anew."""
+        self._change(key, self._probed[key].probes.start(self._clock()))
+
+    def stop(self, key: str) -> None:
+        """The container has ended; it may start again."""
+        self._forget_attempts(key)
+        self._change(key, self._probed[key].probes.stop())
+
+    def terminate(self, key: str) -> None:
+        """The container's Pod is being deleted."""
+        self._change(key, self._probed[key].probes.terminate(self._clock()))
 
     def remove(self, key: str) -> None:
         """Probe it no longer; quiet where it is not known."""
-        if self._running.pop(key, None) is not None:
-            for exchange in [one for one, (asker, _, _) in self._asked.items() if asker == key]:
-                del self._asked[exchange]
-                self._loop.drop(exchange)
+        if self._probed.pop(key, None) is not None:
+            self._forget_attempts(key)
+
+    def started(self, key: str) -> bool:
+        """Whether the container runs and its startup probe, if there is one, has succeeded."""
+        return self._probed[key].probes.started
 
     def fileno(self) -> int:
         """Readable when an answer is there."""
@@ -196,7 +128,7 @@ class ProbeEngine:
         self._loop.close()
 
     def _attempt(self, key: str, kind: str, state: ProbeState, starting: dict[str, list[Exchange]]) -> None:
-        container = self._running[key].container
+        container = self._probed[key].container
         probe = container.probes[kind]
         if "exec" in probe:
             if container.execute is None:
@@ -208,7 +140,7 @@ class ProbeEngine:
         try:
             exchange = exchange_of(container.netns, container.pod_ip, probe, container.port_names)
         except ValueError as fault:
-            self._take(key, kind, state, ProbeOutcome(False, str(fault)))
+            self._take(key, kind, state, ProbeOutcome(ERROR, str(fault)))
             return
         self._asked[exchange] = key, kind, state
         starting.setdefault(container.netns, []).append(exchange)
@@ -221,19 +153,35 @@ class ProbeEngine:
     def _take(self, key: str, kind: str, state: ProbeState, outcome: ProbeOutcome) -> None:
         if not self._current(key, kind, state):
             return  # the container was restarted or removed meanwhile
-        running = self._running[key]
-        before = dict(running.probes.states)
-        transitions = running.probes.record(kind, outcome.ok, self._clock())
-        self._plan(key, running, {name: one for name, one in before.items() if name != kind})
-        for transition in transitions:
-            self._report(key, transition, outcome.detail)
+        if outcome.result in _SAID:
+            reason, words = _SAID[outcome.result]
+            self._report(key, reason, f"{kind.capitalize()} {words}: {outcome.detail}")
+        if outcome.result == ERROR:
+            state.postpone(self._clock())
+            self._plan(key, kind, state)
+            return
+        transitions = self._probed[key].probes.record(kind, outcome.result != FAILURE, self._clock())
+        if self._current(key, kind, state):
+            self._plan(key, kind, state)
+        self._change(key, transitions, kind)
 
-    def _plan(self, key: str, running: _Running, planned: Mapping[str, ProbeState] | None = None) -> None:
-        """Put on the calendar each state that is not there yet."""
-        for kind, state in running.probes.states.items():
-            if (planned or {}).get(kind) is not state:
-                heapq.heappush(self._due, (state.due, next(self._order), key, kind, state))
+    def _change(self, key: str, transitions: Iterable[str], kind: str = "") -> None:
+        """Report transitions, and put on the calendar what they have running."""
+        for name, state in self._probed[key].probes.states.items():
+            if state.fresh:
+                self._plan(key, name, state)
+        for transition in transitions:
+            self._report(key, transition, kind if transition == RESTART else "")
+
+    def _plan(self, key: str, kind: str, state: ProbeState) -> None:
+        state.fresh = False
+        heapq.heappush(self._due, (state.due, next(self._order), key, kind, state))
+
+    def _forget_attempts(self, key: str) -> None:
+        for exchange in [one for one, (asker, _, _) in self._asked.items() if asker == key]:
+            del self._asked[exchange]
+            self._loop.drop(exchange)
 
     def _current(self, key: str, kind: str, state: ProbeState) -> bool:
-        running = self._running.get(key)
-        return running is not None and running.probes.states.get(kind) is state
+        probed = self._probed.get(key)
+        return probed is not None and probed.probes.states.get(kind) is state

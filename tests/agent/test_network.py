@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from nslab.agent.network import Network
 from nslab.api.decode import decode
 from nslab.cluster.allocate import allocate
-from nslab.cluster.model import Cluster, Leases
+from nslab.cluster.model import Cluster, Fault, Leases
+from nslab.cluster.static_pods import with_static_pods
+from nslab.components.kube_proxy import TABLE
 from nslab.errors import KernelError, OwnershipError
 from nslab.linux.fake import FakeKernel, FakeNetns, Killed
 from nslab.netstate.model import Link, NetState
-from nslab.netstate.operations import AddNeighbours
+from nslab.netstate.operations import AddNeighbours, ApplyTransaction
 from nslab.nft.objects import Table
 from tests.lab.topologies import PAIR, deployment, pod, service, topology
 
@@ -115,3 +118,44 @@ def test_a_new_pod_is_told_to_its_neighbours_and_they_are_not_told_anew() -> Non
     assert all(
         operation.digest for operation in Network(kernel, LAB).plan(two)[1] if isinstance(operation, AddNeighbours)
     )
+
+
+NODE_1, NODE_2 = f"{LAB}.node.node-1", f"{LAB}.node.node-2"
+
+
+def with_proxies(text: str, *faults: Fault) -> Cluster:
+    """The Cluster of a topology with its static Pods, and these faults."""
+    return replace(allocate(with_static_pods(decode(["-"], stdin=StringIO(text))), Leases()), faults=faults)
+
+
+def proxy_tables(kernel: FakeKernel) -> dict[str, Table | None]:
+    return {name: netns.tables.get(TABLE) for name, netns in kernel.observe(LAB, (), ()).netns.items()}
+
+
+@pytest.mark.parametrize("fault", [Fault("pod/kube-system/kube-proxy-node-1", "crash"), Fault("node/node-1", "dead")])
+@pytest.mark.parametrize("agent", ["the same agent", "another agent"])
+def test_where_kube_proxy_does_not_work_its_rules_stay(fault: Fault, agent: str) -> None:
+    before, after = (topology(pod("a", "node-2"), service("a", port)) for port in (80, 81))
+    kernel = FakeKernel()
+    network = Network(kernel, LAB)
+    network.converge(with_proxies(before))
+    network.converge(with_proxies(before, fault))
+    former = proxy_tables(kernel)
+    if agent == "another agent":
+        network = Network(kernel, LAB)
+    network.follow(with_proxies(after, fault))
+    now = proxy_tables(kernel)
+    assert [name for name in (NODE_1, NODE_2) if former[name] != now[name]] == [NODE_2]
+    assert drift(kernel, with_proxies(after, fault)) == ""  # nothing to mend: it is broken on purpose
+    healing = network.follow(with_proxies(after))
+    transactions = [operation for operation in healing if isinstance(operation, ApplyTransaction)]
+    assert [operation.netns for operation in transactions if operation.transaction.table == TABLE[1]] == [NODE_1]
+    assert drift(kernel, with_proxies(after)) == ""
+
+
+def test_a_machine_made_anew_has_no_rules_until_kube_proxy_works() -> None:
+    kernel = FakeKernel()
+    Network(kernel, LAB).converge(with_proxies(PAIR, Fault("pod/kube-system/kube-proxy-node-1", "crash")))
+    assert proxy_tables(kernel)[NODE_1] is None
+    Network(kernel, LAB).converge(with_proxies(PAIR))
+    assert proxy_tables(kernel)[NODE_1] is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
+
 from nslab.api.decode import decode
 from nslab.api.objects import Body
 
@@ -48,6 +50,9 @@ def test_a_deployment() -> None:
     )
     assert thing["metadata"] == {"name": "d", "namespace": "default"}
     assert thing["spec"]["replicas"] == 1
+    rolling = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    assert thing["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+    assert (thing["spec"]["revisionHistoryLimit"], thing["spec"]["progressDeadlineSeconds"]) == (10, 600)
     spec = thing["spec"]["template"]["spec"]
     assert (spec["dnsPolicy"], spec["restartPolicy"]) == ("ClusterFirst", "Always")
     assert spec["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
@@ -126,3 +131,18 @@ def test_a_secret_and_a_namespace() -> None:
 def test_a_namespace_on_a_cluster_scoped_object_is_dropped() -> None:
     thing = body("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, namespace: x}")
     assert "namespace" not in thing["metadata"]
+
+
+@pytest.mark.parametrize(("kind", "strategy", "expected"), [
+    ("DaemonSet", "", {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
+    ("DaemonSet", "updateStrategy: {type: OnDelete}", {"type": "OnDelete"}),
+    ("StatefulSet", "", {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+    ("StatefulSet", "updateStrategy: {rollingUpdate: {partition: 2}}",
+     {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}),
+])  # fmt: skip
+def test_update_strategies(kind: str, strategy: str, expected: Body) -> None:
+    thing = body(
+        f"apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n  selector: {{matchLabels: {{a: b}}}}\n"
+        f"  {strategy}\n  template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{{name: c, image: c}}]}}}}"
+    )
+    assert thing["spec"]["updateStrategy"] == expected

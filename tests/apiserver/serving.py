@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,8 +18,7 @@ from nslab.apiserver.rest.subresources import LogOptions
 from nslab.apiserver.server import Server
 from nslab.apiserver.store import Store
 from tests.apiserver.objects import namespace
-
-KUBECTL = os.environ.get("NSLAB_TEST_KUBECTL") or shutil.which("kubectl")
+from tests.kubectl import KUBECTLS
 
 
 async def _followed(text: str) -> Any:
@@ -59,7 +57,7 @@ class Served:
 
     def start(self, *arguments: str, **options: Any) -> Any:
         process = subprocess.Popen(
-            [str(KUBECTL), *arguments], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [KUBECTLS[0], *arguments], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=self.environment, **options,
         )  # fmt: skip
         self.process = process

@@ -108,6 +108,25 @@ def test_other_media_types():
     assert client("PATCH", f"{MAPS}/a", {}, content_type="application/apply-patch+yaml")[0] == 415
 
 
+def test_an_invalid_policy_is_refused_with_the_servers_words_and_place():
+    client = Client()
+    block = {"cidr": "10.0.0.1/8", "except": ["11.0.0.0/8"]}
+    peers = [{"ipBlock": block}, {}, {"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]
+    spec = {"podSelector": {}, "ingress": [{"from": peers, "ports": [{"endPort": 80}, {"port": 90, "endPort": 80}]}]}
+    body = {"metadata": {"name": "p"}, "spec": spec}
+    code, status = client("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", body)
+    assert (code, status["reason"], status["details"]["kind"]) == (422, "Invalid", "NetworkPolicy")
+    assert [(cause["field"], cause["reason"]) for cause in status["details"]["causes"]] == [
+        ("spec.ingress[0].ports[0].endPort", "FieldValueInvalid"),
+        ("spec.ingress[0].ports[1].endPort", "FieldValueInvalid"),
+        ("spec.ingress[0].from[0].ipBlock.cidr", "FieldValueInvalid"),
+        ("spec.ingress[0].from[0].ipBlock.except[0]", "FieldValueInvalid"),
+        ("spec.ingress[0].from[1]", "FieldValueRequired"),
+        ("spec.ingress[0].from[2]", "FieldValueForbidden"),
+    ]
+    assert status["details"]["causes"][1]["message"] == "Invalid value: 80: must be greater than or equal to `port`"
+
+
 def test_bad_objects_are_invalid_with_their_fields():
     client = Client()
     code, status = client("POST", SERVICES, service("Web", ports=[{"port": 70000}, {"name": "x"}]))
@@ -418,3 +437,30 @@ def test_discovery():
     served = {kind.name for kind in KINDS} - {one.kind.name for table in RESOURCES.values() for one in table.values()}
     assert served == set()
     assert "/apis/apps/v1" in client("GET", "/")[1]["paths"]
+
+
+@pytest.mark.parametrize(("group", "plural", "field", "value"), [
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "allowed", True),
+    ("authorization.k8s.io", "subjectaccessreviews", "allowed", True),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "incomplete", False),
+    ("authentication.k8s.io", "selfsubjectreviews", "userInfo",
+     {"username": "nslab", "groups": ["system:masters", "system:authenticated"]}),
+])  # fmt: skip
+def test_reviews_are_answered_and_not_stored(group, plural, field, value):
+    client = Client()
+    revision = client.store.revision
+    spec = {"resourceAttributes": {"verb": "create", "resource": "pods"}}
+    code, made = client("POST", f"/apis/{group}/v1/{plural}", {"spec": spec})
+    assert (code, made["spec"], made["status"][field]) == (201, spec, value)
+    sent = {"content_type": "application/vnd.kubernetes.protobuf"}
+    code, made = client("POST", f"/apis/{group}/v1/{plural}", b"k8s\0", **sent)
+    assert (code, made["status"][field]) == (201, value)
+    assert client("POST", f"/apis/{group}/v1/{plural}", b"{")[0] == 400
+    assert client("GET", f"/apis/{group}/v1/{plural}")[0] == 404
+    assert plural in [row["name"] for row in client("GET", f"/apis/{group}/v1")[1]["resources"]]
+    assert client.store.revision == revision
+
+
+def test_volume_claims_say_that_they_wait():
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    assert Client()("POST", claims, {"metadata": {"name": "disk"}, "spec": {}})[1]["status"] == {"phase": "Pending"}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.apiserver.objects import changed
-from tests.apiserver.serving import KUBECTL, serving
+from tests.apiserver.serving import serving
+from tests.kubectl import needs_kubectl
+from tests.published import MANIFESTS, needs_manifests
 
-MANIFESTS = Path(__file__).parents[2].parent / "shared" / "manifests"
-
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl")
+pytestmark = needs_kubectl
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"app": "web"}},
@@ -204,6 +203,7 @@ def test_what_the_server_has(served):
     assert "networking.k8s.io/v1\n" in served.kubectl("api-versions")
 
 
+@needs_manifests
 @pytest.mark.parametrize("folder", ["online-boutique/release/kubernetes-manifests.yaml", "voting-app",
                                     "guestbook/web/guestbook/all-in-one/guestbook-all-in-one.yaml"])
 def test_published_applications_are_applied_twice(served, folder):

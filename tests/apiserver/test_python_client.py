@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import kubernetes
 import pytest
 
-kubernetes = pytest.importorskip("kubernetes")
-
-from tests.apiserver.objects import pod  # noqa: E402
-from tests.apiserver.serving import serving  # noqa: E402
+from tests.apiserver.objects import pod
+from tests.apiserver.serving import serving
 
 
 @pytest.fixture

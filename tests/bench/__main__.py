@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import commands, datapath, rules
+from tests.bench import change, commands, datapath, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ SUBJECTS = (
     Subject("up", commands.thousand_pods),
     Subject("pairs", commands.all_pairs),
     Subject("rules", rules.programming),
+    Subject("change", change.changing),
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),
     Subject("throughput", datapath.throughput),

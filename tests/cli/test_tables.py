@@ -153,10 +153,17 @@ def test_daemonsets_and_jobs() -> None:
         "NAME   DESIRED   CURRENT   READY   UP-TO-DATE   AVAILABLE   NODE SELECTOR   AGE\n"
         "log    2         2         1       0            0           <none>          5m\n"
     )
-    job = body("Job", "load", spec={"completions": 2, "template": TEMPLATE}, status={"active": 2})
+    status = {"active": 2, "startTime": CREATED}
+    job = body("Job", "load", spec={"completions": 2, "template": TEMPLATE}, status=status)
     assert tables.render("jobs", [job], now=NOW) == (
-        "NAME   STATUS    COMPLETIONS   AGE\nload   Running   0/2           5m\n"
+        "NAME   STATUS    COMPLETIONS   DURATION   AGE\nload   Running   0/2           5m         5m\n"
     )
+    status = {"succeeded": 2, "startTime": CREATED, "completionTime": CREATED.replace(":00Z", ":30Z")}
+    status["conditions"] = [{"type": "Complete", "status": "True"}]
+    queue = body("Job", "load", spec={"parallelism": 3, "template": TEMPLATE}, status=status)
+    assert tables.render("jobs", [queue], now=NOW).splitlines()[1].split() == [
+        "load", "Complete", "2/1", "of", "3", "30s", "5m",
+    ]
 
 
 def test_a_pod_that_ends_is_terminating() -> None:

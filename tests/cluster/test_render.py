@@ -72,7 +72,9 @@ def test_a_cordoned_node() -> None:
     assert body["spec"]["podCIDR"] == "10.8.0.0/24"
     assert body["spec"]["taints"] == [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
     assert body["status"]["addresses"][0] == {"type": "InternalIP", "address": "10.128.0.2"}
-    assert body["status"]["capacity"] == {"pods": "110"}
+    capacity = body["status"]["capacity"]
+    assert capacity["pods"] == "110"
+    assert capacity.keys() == body["status"]["allocatable"].keys() == {"cpu", "memory", "ephemeral-storage", "pods"}
 
 
 def test_a_service_with_what_it_was_given() -> None:

@@ -315,6 +315,19 @@ def test_a_lab_goes_on_without_its_agent(lab: LabFactory) -> None:
     assert pids(running)["agent"]
 
 
+def test_a_stopped_agent_is_named_and_keeps_nobody_from_reading(lab: LabFactory) -> None:
+    running = lab("stopped", PAIR)
+    before = running.get("pods")
+    agent = pids(running)["agent"]
+    os.kill(agent, signal.SIGSTOP)
+    assert running.get("pods") == before
+    refused = running.up(PAIR, code=5)
+    assert f"process {agent}, which holds lab stopped, is stopped" in refused.stderr
+    assert f"kill -CONT {agent}" in refused.stderr
+    os.kill(agent, signal.SIGCONT)
+    assert operations(running.up(PAIR, "-o", "json")) == 0
+
+
 def test_a_responder_that_dies_is_started_again(lab: LabFactory) -> None:
     running = lab("phoenix", PAIR)
     former = pids(running)
@@ -360,6 +373,8 @@ def test_a_host_process_that_ends_starts_again_later_and_later(lab: LabFactory) 
 
 BREAKAGES = {
     "agent dead": "kill -9 $AGENT",
+    "agent hangs": "kill -STOP $AGENT",
+    "agent hangs without its socket": "kill -STOP $AGENT; rm /run/nslab/broken/*.sock",
     "agent hangs without its lock": "kill -STOP $AGENT; rm -r /run/nslab/broken",
     "all processes dead": "kill -9 $AGENT $RESPONDER",
     "state missing": "kill -9 $AGENT; rm /run/nslab/broken/state.json",
@@ -439,7 +454,7 @@ def test_no_name_leads_out_of_the_state_directory(name: str) -> None:
 
 
 def test_an_agent_without_a_lab_ends_by_itself() -> None:
-    from nslab.agent.client import StandbyAgent
+    from nslab.agent.calls import StandbyAgent
 
     before = host_state()
     agent = StandbyAgent()
@@ -451,7 +466,7 @@ def test_an_agent_without_a_lab_ends_by_itself() -> None:
 
 def test_a_standby_agent_goes_with_its_client() -> None:
     before = host_state()
-    code = "import time, nslab.agent.client as c; c.StandbyAgent(); print(flush=True); time.sleep(99)"
+    code = "import time, nslab.agent.calls as c; c.StandbyAgent(); print(flush=True); time.sleep(99)"
     client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert client.stdout
     assert client.stdout.readline() == b"\n"

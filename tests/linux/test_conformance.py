@@ -13,7 +13,7 @@ from nslab.linux.fake import FakeKernel
 from nslab.linux.kernel import Kernel
 from nslab.linux.real import RealKernel
 from nslab.netstate.diff import diff
-from nslab.netstate.model import Address, Link, NetState, Route, stamp
+from nslab.netstate.model import Address, Link, NetState, Qdisc, Route, stamp
 from nslab.netstate.operations import (
     AddAddress,
     AddLink,
@@ -22,14 +22,16 @@ from nslab.netstate.operations import (
     DeleteAddress,
     DeleteLink,
     DeleteNetns,
+    DeleteQdisc,
     DeleteRoute,
     Operation,
     RemoveFile,
+    ReplaceQdisc,
     ReplaceRoute,
     SetLink,
     SetSysctl,
 )
-from tests.netstate.states import LAB, VPC, Wish, node_name, pod_name, state, wishes
+from tests.netstate.states import LAB, TBF, VPC, Wish, node_name, pod_name, state, wishes
 
 NODE, POD = node_name("a"), pod_name("p")
 NOTHING = NetState(LAB)
@@ -68,7 +70,10 @@ BUSY = Wish(nodes=("a", "b"), pods=(("a", "p", "1"), ("a", "q", "1"), ("b", "r",
             mac="02:00:00:00:00:07")
 
 
-@pytest.mark.parametrize("wish", [Wish(), BUSY, replace(BUSY, routed=True), replace(BUSY, ports=(80, 443, 53))])
+@pytest.mark.parametrize("wish", [
+    Wish(), BUSY, replace(BUSY, routed=True), replace(BUSY, ports=(80, 443, 53)), replace(BUSY, down=True),
+    replace(BUSY, qdisc=TBF),
+])
 def test_builds_what_is_wanted_and_takes_it_away(kernel: Kernel, wish: Wish) -> None:
     want = state(wish)
     converge(kernel, want)
@@ -126,11 +131,15 @@ def test_what_is_gone_already_counts_as_done(kernel: Kernel) -> None:
     (ReplaceRoute(NODE, Route("10.7.0.0/16", "nosuch")), errno.ENODEV),
     (ReplaceRoute(NODE, Route("10.7.0.0/16", "cbr0", source="10.98.0.1")), errno.EINVAL),
     (SetSysctl(NODE, "ipv4/conf/nosuch/rp_filter", "0"), errno.ENOENT),
+    (ReplaceQdisc(NODE, "nosuch", TBF), errno.ENODEV),
+    (DeleteQdisc(NODE, "nosuch"), errno.ENODEV),
+    (ReplaceRoute(NODE, Route("10.7.0.0/16", "down0")), errno.ENETDOWN),
     (AddNetns(NODE, "another", LAB), errno.EEXIST),
 ])
 def test_a_refusal_names_operation_errno_and_netns(kernel: Kernel, operation: Operation, number: int) -> None:
     do(kernel, AddNetns(NODE, "1", LAB), AddNetns(POD, "1", LAB))
     do(kernel, AddLink(NODE, Link("cbr0", "bridge", stamp(LAB, "cbr0"), 1460)))
+    do(kernel, AddLink(NODE, Link("down0", "bridge", stamp(LAB, "down0"), 1460, up=False)))
     do(kernel, AddAddress(NODE, Address("cbr0", "10.1.0.1/24")))
     error = refused(kernel, operation)
     assert (error.operation, error.errno) == (operation.describe(), number)
@@ -199,6 +208,9 @@ DRIFTS: list[list[Operation]] = [
     [RemoveFile("/etc/netns/t.vpc/motd")],
     [ReplaceRoute(NODE, Route("0.0.0.0/0", "cbr0"))],
     [ReplaceRoute(NODE, Route("10.77.0.0/16", kind="blackhole"))],
+    [SetLink(POD, Link("eth0", "veth", stamp(LAB, "eth0"), 1460, up=False))],
+    [ReplaceQdisc(POD, "eth0", TBF)],
+    [ReplaceQdisc(NODE, "veth-p", Qdisc("blackhole"))],
 ]
 BRIDGED_AND_ROUTED = [
     pytest.param(drift, routed, id=f"{number}-{type(drift[0]).__name__}-{'routed' if routed else 'bridged'}")
@@ -224,6 +236,42 @@ def test_an_obsolete_first_address_does_not_take_the_wanted_one_along(kernel: Ke
     want = state(Wish())
     converge(kernel, want)
     assert_reached(kernel, want)
+
+
+BROKEN = [replace(Wish(), down=True), replace(Wish(), qdisc=TBF), replace(Wish(), qdisc=Qdisc("blackhole"))]
+
+
+@pytest.mark.parametrize("routed", [False, True])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_link_breaks_and_is_mended(kernel: Kernel, broken: Wish, routed: bool) -> None:
+    whole, broken = replace(Wish(), routed=routed), replace(broken, routed=routed)
+    for before, after in ((whole, broken), (broken, whole), (whole, broken)):
+        converge(kernel, state(before))
+        converge(kernel, state(after))
+        assert_reached(kernel, state(after))
+        if before is not whole:  # and followed without a look at the kernel, it comes to the same
+            kernel.apply(diff(state(before), state(after)))
+            kernel.apply(diff(state(after), state(before)))
+            assert_reached(kernel, state(after))
+
+
+def test_mending_a_broken_link_is_seen_from_both_sides(kernel: Kernel) -> None:
+    """What somebody mended by hand is broken again, where broken is what is wanted."""
+    for broken, mended in (
+        (replace(Wish(), down=True), SetLink(POD, Link("eth0", "veth", stamp(LAB, "eth0"), 1460))),
+        (replace(Wish(), qdisc=TBF), DeleteQdisc(POD, "eth0")),
+        (replace(Wish(), qdisc=TBF), ReplaceQdisc(POD, "eth0", Qdisc("tbf", 2_000_000))),
+    ):
+        converge(kernel, state(broken))
+        do(kernel, mended)
+        assert len(converge(kernel, state(broken))) > 0
+        assert_reached(kernel, state(broken))
+
+
+def test_a_qdisc_that_is_gone_already_counts_as_deleted(kernel: Kernel) -> None:
+    converge(kernel, state(Wish()))
+    do(kernel, DeleteQdisc(POD, "eth0"), DeleteQdisc(POD, "eth0"))
+    assert_reached(kernel, state(Wish()))
 
 
 def test_reports_progress_to_the_end_of_each_phase(kernel: Kernel) -> None:

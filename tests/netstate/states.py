@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
+from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Qdisc, Route, stamp
 from nslab.nft.objects import Chain, Hook, Rule, Table
 from nslab.nft.statements import ACCEPT, DROP, TH_DPORT, Compare
 
 LAB = "t"
 VPC = "t.vpc"
+TBF = Qdisc("tbf", rate=10_000_000)
 
 
 @dataclass(frozen=True)
 class Wish:
     """What a state is made from. `pods` maps (node, pod) to the Pod's uid; `routed` gives them links without a
-    bridge; `ports` are those that the nodes' tables drop; `known` says that the Pods of a node know each other."""
+    bridge; `ports` are those that the nodes' tables drop; `known` says that the Pods of a node know each other. The
+    Pods' links have the queueing discipline `qdisc`, and are down where `down` says so."""
 
     nodes: tuple[str, ...] = ("a",)
     pods: tuple[tuple[str, str, str], ...] = (("a", "p", "1"),)
@@ -31,6 +33,8 @@ class Wish:
     table: bool = True
     motd: str = "hello\n"
     known: bool = True
+    qdisc: Qdisc | None = None
+    down: bool = False
 
 
 def node_name(node: str) -> str:
@@ -96,10 +100,12 @@ def neighbour(number: int, pod: str) -> Neighbour:
 
 def _pod(wish: Wish, node: str, number: int, pod: str, uid: str, known: frozenset[Neighbour]) -> Netns:
     link = _link("eth0", wish, peer=(node_name(node), f"veth-{pod}"), mac=wish.mac)
+    link = replace(link, up=not wish.down, qdisc=wish.qdisc)
     gateway = f"10.8.{number}.{wish.gateway}"
     return _netns(
         pod_name(pod), uid, [link], [Address("eth0", f"10.8.{number}.{_host(pod)}/24")],
-        [Route("0.0.0.0/0", "eth0", gateway)], {}, neighbours=known,
+        [] if wish.down else [Route("0.0.0.0/0", "eth0", gateway)], {},
+        neighbours=frozenset() if wish.down else known,
     )
 
 
@@ -152,4 +158,6 @@ def wishes(draw: st.DrawFn) -> Wish:
         table=draw(st.booleans()),
         motd=draw(st.sampled_from(["", "hello\n", "bye\n"])),
         known=draw(st.booleans()),
+        qdisc=draw(st.sampled_from([None, Qdisc("blackhole"), TBF, Qdisc("tbf", 80_000_000_000)])),
+        down=draw(st.booleans()),
     )

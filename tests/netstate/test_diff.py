@@ -125,7 +125,7 @@ def test_a_link_taken_down_is_set_up_again() -> None:
     have = observed(Wish())
     pod = have.netns[pod_name("p")]
     pod.links["eth0"] = replace(pod.links["eth0"], up=False)
-    assert [type(operation) for operation in diff(state(Wish()), have)] == [SetLink]
+    assert [type(operation) for operation in diff(state(Wish()), have)] == [SetLink, AddNeighbours, ReplaceRoute]
 
 
 def test_a_peer_that_nobody_wants_is_a_defect() -> None:

@@ -23,6 +23,7 @@ NAT_RULES = (
     Rule((s.InPrefix(s.CT_ORIGINAL_DADDR, "10.0.0.0/8"),)),
     Rule((s.InSet((s.IP_SADDR,), "ranges"), s.InSet((s.IP_DADDR, s.TH_DPORT), "ports", negate=True))),
     Rule((s.CtState(("new",)), s.CtStatus("dnat"))),
+    Rule((s.Below(s.numgen_random(10_000), 1250), s.DROP)),
     Rule((s.CtState(("established", "related")), s.CtStatus("dnat", negate=True))),
     Rule((s.FibLocal("daddr"), s.FibLocal("saddr", negate=True))),
     Rule((s.SetMark("meta", s.numgen_random(3)), s.SetMark("ct", s.META_MARK), s.SetMark("meta", s.CT_MARK))),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from nslab.check.policies.decision import Evaluator, decide
+from nslab.check.policies.matching import in_network
 from nslab.cluster.model import Cluster
 from tests.policies.world import LAB, Spec, Step, cluster
 
@@ -155,3 +156,10 @@ def test_nobody_decides_between_hosts() -> None:
     decision = decide(lab(DENY), "198.51.100.7", "10.128.0.2", 80)
     assert decision.allowed
     assert decision.because == "no end is a Pod with an address of its own"
+
+
+def test_host_bits_of_a_block_are_cleared() -> None:
+    """Servers older than Kubernetes 1.36 took such blocks in."""
+    assert in_network("10.9.1.2", "10.8.3.4/14")
+    assert not in_network("10.12.0.1", "10.8.3.4/14")
+    assert not in_network("10.9.1.2", "2001:db8::/32")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from nslab.linux.netns import entered
 from nslab.servers.listeners import Identity, Listener
 from nslab.servers.responder_client import ResponderClient, start_responder
 
 Network = Callable[..., list[str]]
+Peer = Callable[[socket.socket], None]
 
 
 def ip_batch(lines: list[str], netns: str = "") -> None:
@@ -72,3 +77,35 @@ def responder(tmp_path: Path) -> Iterator[ResponderClient]:
     client = ResponderClient(str(tmp_path / "responder.sock"))
     yield client
     client.stop()
+
+
+@contextlib.contextmanager
+def serving(netns: str, port: int, peer: Peer, kind: int = socket.SOCK_STREAM) -> Iterator[None]:
+    """A thread in which `peer` gets every accepted TCP connection, or the bound UDP socket."""
+    with entered(netns):
+        sock = socket.socket(socket.AF_INET, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("0.0.0.0", port))
+    if kind == socket.SOCK_DGRAM:
+        sock.settimeout(2)  # closing it would not wake the thread
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            if kind == socket.SOCK_DGRAM:
+                peer(sock)
+            while kind == socket.SOCK_STREAM:
+                accepted, _ = sock.accept()
+                with accepted:
+                    peer(accepted)
+
+    if kind == socket.SOCK_STREAM:
+        sock.listen()
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        if kind == socket.SOCK_STREAM:
+            sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        sock.close()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +14,10 @@ import dns.message
 import dns.rrset
 import pytest
 
-from nslab.linux.netns import entered
 from nslab.servers.flows import Flow, FlowResult, HttpRequest
 from nslab.servers.prober import TALKING, probe
 from nslab.servers.responder_client import ResponderClient
-from tests.servers.conftest import Network, address, pod_listener
-
-Peer = Callable[[socket.socket], None]
+from tests.servers.conftest import Network, Peer, address, pod_listener, serving
 
 
 def one(flow: Flow) -> FlowResult:
@@ -39,38 +34,6 @@ def nft(netns: str, rules: str) -> None:
 def forward(verdict: str) -> str:
     """A forward chain with one rule."""
     return f"table inet t {{ chain f {{ type filter hook forward priority 0; {verdict} }}; }}\n"
-
-
-@contextlib.contextmanager
-def serving(netns: str, port: int, peer: Peer, kind: int = socket.SOCK_STREAM) -> Iterator[None]:
-    """A thread in which `peer` gets every accepted TCP connection, or the bound UDP socket."""
-    with entered(netns):
-        sock = socket.socket(socket.AF_INET, kind)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("0.0.0.0", port))
-    if kind == socket.SOCK_DGRAM:
-        sock.settimeout(2)  # closing it would not wake the thread
-
-    def run() -> None:
-        with contextlib.suppress(OSError):
-            if kind == socket.SOCK_DGRAM:
-                peer(sock)
-            while kind == socket.SOCK_STREAM:
-                accepted, _ = sock.accept()
-                with accepted:
-                    peer(accepted)
-
-    if kind == socket.SOCK_STREAM:
-        sock.listen()
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        if kind == socket.SOCK_STREAM:
-            sock.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        sock.close()
 
 
 @pytest.fixture
@@ -305,7 +268,17 @@ def test_https(lab: list[str], certificate: ssl.SSLContext) -> None:
     assert distrusted.counts == {"error": 1}
     assert "self-signed certificate" in distrusted.detail
     assert asked[-1][0] == "other.example"
-    assert one(replace(flow, port=80)).verdict == "error"  # plain HTTP there
+    with serving(lab[1], 443, lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")):
+        assert one(flow).verdict == "error"  # plain HTTP there
+
+
+def test_https_to_a_responder(lab: list[str]) -> None:
+    flow = Flow("a", lab[0], "https", address(1), 80, timeout=5, http=HttpRequest(path="/who", insecure=True))
+    result = one(flow)
+    assert (result.statuses, result.responders, result.detail) == ({"200": 1}, {"default/srv1": 1}, "")
+    trusting = one(replace(flow, http=HttpRequest()))
+    assert trusting.counts == {"error": 1}
+    assert "self-signed certificate" in trusting.detail
 
 
 def dns_answer(wire: bytes, truncate: bool = False) -> bytes:

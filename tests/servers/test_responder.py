@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -140,6 +141,37 @@ def test_http2_preface_may_come_in_pieces_and_be_followed_by_garbage(pair: tuple
         assert len(read_all(sock)) > 9  # SETTINGS and GOAWAY
 
 
+def test_tls_on_the_same_port(pair: tuple[str, str]) -> None:
+    asker, ip = pair
+    said = json.loads(curl(asker, "-k", "-d", "x" * 100_000, f"https://{ip}:80/secret"))
+    assert (said["path"], said["method"], said["pod"]) == ("/secret", "POST", "srv1")
+    assert len(curl(asker, "-k", f"https://{ip}:80/echo?msg={'m' * 20_000}")) == 20_000
+    for option, version in (("--http2", "2"), ("--http1.1", "1.1"), ("--no-alpn", "1.1")):
+        asked = [option, "-k", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", f"https://{ip}:80/status/404"]
+        assert curl(asker, *asked) == f"{version} 404"
+    command = ["ip", "netns", "exec", asker, "curl", "-sS", f"https://{ip}:80/"]
+    assert "self-signed certificate" in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def test_tls_keeps_alive_and_says_when_it_is_over(pair: tuple[str, str]) -> None:
+    asker, ip = pair
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with connect(asker, ip) as sock, context.wrap_socket(sock, suppress_ragged_eofs=False) as tls:
+        tls.sendall(b"GET /clientip HTTP/1.1\r\n\r\n")
+        assert tls.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        tls.sendall(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert read_all(tls).endswith(b"ok")  # and a close_notify, or this would raise
+
+
+def test_tls_that_is_none_gets_an_alert(pair: tuple[str, str]) -> None:
+    asker, ip = pair
+    with connect(asker, ip) as sock:
+        sock.sendall(b"\x16\x03\x01\0\x05hello")
+        assert read_all(sock).startswith(b"\x15\x03")
+    assert curl(asker, f"http://{ip}/healthz") == "ok"
+
+
 def test_websocket_echo(pair: tuple[str, str]) -> None:
     asker, ip = pair
     ws = WSConnection(ConnectionType.CLIENT)
@@ -174,7 +206,7 @@ def test_wrong_websocket_handshake_is_a_400(pair: tuple[str, str]) -> None:
 
 def test_garbage_and_oversize_heads_are_refused(pair: tuple[str, str], responder: ResponderClient) -> None:
     asker, ip = pair
-    for garbage in (os.urandom(3000), b"\x16\x03\x01\x02", b"GET / HTTP/9.9\r\n\r\n"):
+    for garbage in (b"\0" + os.urandom(3000), b"GET / HTTP/9.9\r\n\r\n"):
         with connect(asker, ip) as sock:
             sock.sendall(garbage)
             assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 from nslab.api.findings import Entry, Findings
 from nslab.api.objects import LabSpec
-from nslab.api.semantics import addresses, capacity, endpoints, ingresses, pods, policies, references, services, vpc
+from nslab.api.semantics import (
+    addresses,
+    capacity,
+    endpoints,
+    faults,
+    ingresses,
+    pods,
+    policies,
+    references,
+    services,
+    vpc,
+)
 from nslab.api.semantics.names import check_duplicates, check_metadata
 
 __all__ = ["check", "check_alone", "check_duplicates", "check_metadata"]
@@ -18,9 +29,13 @@ __all__ = ["check", "check_alone", "check_duplicates", "check_metadata"]
 _ALONE = {
     "Service": services.check,
     "NetworkPolicy": policies.check,
+    "ClusterNetworkPolicy": policies.check_cluster_wide,
+    "AdminNetworkPolicy": policies.check_cluster_wide,
+    "BaselineAdminNetworkPolicy": policies.check_cluster_wide,
     "Ingress": ingresses.check,
     "Endpoints": endpoints.check_endpoints,
     "EndpointSlice": endpoints.check_slice,
+    "Fault": faults.check,
 }
 
 
@@ -33,6 +48,7 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
     addresses.check(lab_entry, lab, ranges, entries, findings)
     capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)
+    faults.check_targets(lab, entries, findings)
 
 
 def check_alone(entry: Entry, findings: Findings) -> None:

@@ -15,6 +15,7 @@ from nslab import __version__
 from nslab.api.objects import Body
 from nslab.apiserver.rest.messages import JSON, TEXT, Request, Response, answered
 from nslab.apiserver.rest.resources import RESOURCES, SCALABLE, VERBS, Resource, group_version_path
+from nslab.apiserver.rest.reviews import REVIEWS
 
 KUBERNETES: Final = ("1", "33")
 """The Kubernetes release whose API this is like."""
@@ -49,7 +50,7 @@ def _documents() -> dict[str, Callable[[], Any]]:
     }
     for name in _groups():
         found[f"/apis/{name}"] = lambda name=name: {"apiVersion": "v1", **_group(name)}  # type: ignore[misc]
-    for api_version in RESOURCES:
+    for api_version in (*RESOURCES, *REVIEWS):
         path = group_version_path(api_version)
         found[path] = lambda of=api_version: _resources(of)  # type: ignore[misc]
         found[f"/openapi/v3{path}"] = lambda of=api_version: _openapi_3_group(of)  # type: ignore[misc]
@@ -69,7 +70,7 @@ def version() -> Body:
 def _groups() -> dict[str, list[str]]:
     """The versions of each named group, the preferred one first."""
     groups: dict[str, list[str]] = {}
-    for api_version in RESOURCES:
+    for api_version in (*RESOURCES, *REVIEWS):
         group, slash, _ = api_version.rpartition("/")
         if slash:
             groups.setdefault(group, []).append(api_version)
@@ -82,7 +83,10 @@ def _group(name: str) -> Body:
 
 
 def _resources(api_version: str) -> Body:
-    rows = [row for resource in RESOURCES[api_version].values() for row in _rows(resource)]
+    rows = [row for resource in RESOURCES.get(api_version, {}).values() for row in _rows(resource)]
+    for plural, kind in REVIEWS.get(api_version, {}).items():
+        names = {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind}
+        rows.append({**names, "verbs": ["create"]})
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": rows}
 
 
@@ -102,6 +106,8 @@ def _rows(resource: Resource) -> list[Body]:
 def _subresource(resource: Resource, name: str) -> Body:
     kind = resource.kind
     row: Body = {"name": f"{kind.plural}/{name}", "singularName": "", "namespaced": kind.namespaced}
+    if name == "eviction":
+        return {**row, "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
     if name == "scale" and kind.name in SCALABLE:
         row |= {"group": "autoscaling", "version": "v1", "kind": "Scale"}
     else:
@@ -126,7 +132,7 @@ def _openapi_3_group(api_version: str) -> Body:
     ]
     paths = {}
     group, _, number = api_version.rpartition("/")
-    for resource in RESOURCES[api_version].values():
+    for resource in RESOURCES.get(api_version, {}).values():
         scope = "/namespaces/{namespace}" if resource.namespaced else ""
         gvk = {"group": group, "version": number, "kind": resource.kind.name}
         patch = {"parameters": parameters, "responses": {}, "x-kubernetes-group-version-kind": gvk}

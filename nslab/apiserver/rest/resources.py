@@ -17,6 +17,7 @@ SCALABLE: Final = frozenset(["Deployment", "ReplicaSet", "StatefulSet", "Replica
 _WITHOUT_STATUS: Final = frozenset([
     "Secret", "ConfigMap", "Endpoints", "EndpointSlice", "NetworkPolicy", "IngressClass", "Event", "ServiceAccount",
     "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Lease", "PriorityClass", "StorageClass",
+    "Fault",
 ])  # fmt: skip
 
 _ALL: Final = frozenset([
@@ -49,7 +50,7 @@ class Resource:
     def subresources(self) -> tuple[str, ...]:
         name = self.kind.name
         status = () if name in _WITHOUT_STATUS else ("status",)
-        extra = {"Pod": ("log",), "Namespace": ("finalize",)}.get(name, ())
+        extra = {"Pod": ("log", "eviction"), "Namespace": ("finalize",)}.get(name, ())
         return (*status, *extra, *(("scale",) if name in SCALABLE else ()))
 
     @property
