@@ -31,13 +31,15 @@ _REASONS = {CANNOT_START: "StartError", None: "ContainerStatusUnknown"}
 @dataclass(slots=True)
 class Life:
     """One container. `due` is when it may start, infinite where it never does again; `backoff` is what its next end
-    costs. `exit_code` is that of its last end, None where nobody saw it; without an end `ended` is 0."""
+    costs, `waits` what its last one did. `exit_code` is that of its last end, None where nobody saw it; without an
+    end `ended` is 0."""
 
     policy: str = ALWAYS
     running: bool = False
     began: float = 0.0
     due: float = 0.0
     backoff: float = 0.0
+    waits: float = 0.0
     restarts: int = 0
     ended: float = 0.0
     ended_began: float = 0.0
@@ -50,12 +52,11 @@ class Life:
 
     def end(self, now: float, exit_code: int | None) -> None:
         """It has ended, by itself or not. Says when it may start again."""
-        steady = now - self.began > STEADY
-        wait = 0.0 if steady else self.backoff
-        self.backoff = min(max(wait * 2, BACKOFF_FIRST), BACKOFF_LIMIT)
+        self.waits = 0.0 if now - self.began > STEADY else self.backoff
+        self.backoff = min(max(self.waits * 2, BACKOFF_FIRST), BACKOFF_LIMIT)
         self.running, self.ended, self.ended_began, self.exit_code = False, now, self.began, exit_code
         again = self.policy == ALWAYS or (self.policy == ON_FAILURE and exit_code != 0)
-        self.due = now + wait if again else inf
+        self.due = now + self.waits if again else inf
 
     def retire(self) -> None:
         """Whenever it ends, it does not start again: its Pod is being deleted."""
@@ -67,11 +68,6 @@ class Life:
     def finished(self) -> bool:
         """Whether it has ended for good."""
         return not self.running and self.due == inf
-
-    @property
-    def waits(self) -> float:
-        """Seconds of back-off between its last end and its next start; 0 where there is none."""
-        return 0.0 if self.running or self.due == inf or not self.ended else self.due - self.ended
 
     def status(self, backoff_message: str) -> Body:
         """What a ContainerStatus says of it: state, lastState and restartCount."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import inf
 
+from nslab.agent.container_life import ALWAYS, CANNOT_START, SIGKILLED, SIGTERMED, Life
 from nslab.agent.store import Paths, write_atomically
+from nslab.api.faults import microseconds
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Container, Pod
 from nslab.linux import process
@@ -21,27 +25,26 @@ from nslab.servers.listeners import Identity, Listener
 
 HOST_IMAGE = "host"
 CLIENT_PORT = 80
-BACKOFF_FIRST = 0.5
-BACKOFF_LIMIT = 30.0
 MARK = "NSLAB_CONTAINER"
 """The variable that every process of a container has in its environment: whose it is, whoever its parent is."""
-STEADY = 10.0
-"""A process that ran this long (seconds) starts again at the first back-off; the kubelet's own is ten minutes."""
 
 
-def listeners(cluster: Cluster) -> Iterator[Listener]:
-    """Every socket that the responder opens for this Cluster: the ports of containers, and port 80 of each client."""
+def listeners(cluster: Cluster, ended: Set[Key] = frozenset()) -> Iterator[Listener]:
+    """Every socket that the responder opens for this Cluster: the ports of containers, but for those that have
+    `ended`, and port 80 of each client."""
     lab = cluster.lab.name
     for pod in cluster.pods.values():
+        effects = cluster.faults_of.get(f"pod/{pod.key}", {})
+        delay = microseconds(effects["slow"]) if "slow" in effects else 0
         netns = naming.pod_netns(lab, pod)
         address = pod.ip if pod.host_network else "0.0.0.0"
         for container in pod.containers:
-            if container.image == HOST_IMAGE:
+            if container.image == HOST_IMAGE or (pod.key, pod.uid, container.name) in ended:
                 continue
             identity = Identity(pod.name, pod.namespace, pod.node, pod.ip, container.name)
             for port in container.ports:
                 if port.protocol in ("TCP", "UDP"):
-                    yield Listener(netns, address, port.port, port.protocol, identity, uid=pod.uid)
+                    yield Listener(netns, address, port.port, port.protocol, identity, pod.uid, delay)
     for client in cluster.clients.values():
         netns = naming.client_netns(lab, client.name)
         for protocol in ("TCP", "UDP"):
@@ -49,23 +52,30 @@ def listeners(cluster: Cluster) -> Iterator[Listener]:
             yield Listener(netns, "0.0.0.0", CLIENT_PORT, protocol, identity)
 
 
+def _crashed(cluster: Cluster) -> frozenset[PodKey]:
+    """The Pods that are made to crash."""
+    keys = (fault.target.removeprefix("pod/") for fault in cluster.faults if fault.effect == "crash")
+    return frozenset((key, cluster.pods[key].uid) for key in keys if key in cluster.pods)
+
+
+PodKey = tuple[str, str]
+"""One incarnation of a Pod: its key and uid."""
+
 Key = tuple[str, str, str]
 """A container of one incarnation of a Pod: the Pod's key and uid, and the container's name."""
 
 
-@dataclass(slots=True)
-class Process:
-    """One `image: host` container: its process (pid 0 while it waits to start again), and its history."""
+@dataclass(slots=True, kw_only=True)
+class Process(Life):
+    """One `image: host` container: its life, and its process, whose pid is 0 while there is none. At `killed` (Unix
+    seconds) it has had the time to end by itself; `asked` says that it was told to, for good."""
 
     pod_key: str
     pod_uid: str
     container: str
     pid: int = 0
     start_time: int = 0
-    started: float = 0.0
-    restarts: int = 0
-    backoff: float = BACKOFF_FIRST
-    next_start: float = 0.0
+    killed: float = inf
     asked: bool = False
 
     @property
@@ -81,15 +91,26 @@ class Process:
 
 
 class Containers:
-    """The processes of a lab's `image: host` containers, remembered on disk so that a new agent adopts them."""
+    """The containers of a lab: processes of `image: host`, and those of the responder that have ended at least once;
+    remembered on disk, so that a new agent adopts them.
+
+    `on_change` is told the container, and whether it runs now, whenever one has begun or ended. `reshaped` is set
+    when what the responder plays is no longer the same.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self.processes: dict[Key, Process] = {}
+        self.played: dict[Key, Life] = {}
         self.wanted: dict[Key, tuple[Cluster, Pod, Container]] = {}
-        with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
-            known = [Process(**fields) for fields in json.loads(paths.containers.read_text())]
-            self.processes = {one.key: one for one in known}
+        self.crashed: frozenset[PodKey] = frozenset()
+        self.on_change: Callable[[Key, bool], None] = lambda key, runs: None
+        self.reshaped = False
+        self._pods: dict[PodKey, tuple[Pod, float]] = {}  # with when they were first seen
+        with suppress(OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
+            known = json.loads(paths.containers.read_text())
+            self.played = {(pod, uid, name): Life(**fields) for pod, uid, name, fields in known["played"]}
+            self.processes = {one.key: one for one in (Process(**fields) for fields in known["processes"])}
         if paths.containers.exists():
             self._adopt()
 
@@ -97,75 +118,148 @@ class Containers:
         """Find the processes that a killed agent started and could not write down any more."""
         for pid, mark in _marked(self.paths):
             _, pod_key, pod_uid, container = mark.split(" ")
-            key = pod_key, pod_uid, container
-            known = self.processes.setdefault(key, Process(*key))
+            fresh = Process(pod_key=pod_key, pod_uid=pod_uid, container=container)
+            known = self.processes.setdefault(fresh.key, fresh)
             if not known.alive and process.leads_session(pid):
-                known.pid, known.start_time, known.started = pid, process.start_time(pid), time.monotonic()
+                known.pid, known.start_time = pid, process.start_time(pid)
+                known.start(time.time())
 
     def set(self, cluster: Cluster) -> None:
         """Want the containers of this Cluster: stop those that it no longer has, start the new ones. Those of a Pod
-        that is being deleted are left to themselves."""
+        that is being deleted are left to themselves; those of one that is made to crash are killed, and start again
+        when that is over."""
+        now, former = time.time(), self._pods
+        self._pods = {
+            (pod.key, pod.uid): (pod, former.get((pod.key, pod.uid), (pod, now))[1]) for pod in cluster.pods.values()
+        }
         present = {
             (pod.key, pod.uid, container.name): (cluster, pod, container)
             for pod in cluster.pods.values()
             for container in pod.containers
             if container.image == HOST_IMAGE
         }
-        self.wanted = {key: place for key, place in present.items() if not place[1].terminating}
+        self.played = {key: life for key, life in self.played.items() if key[:2] in self._pods}
         self._stop([known for key, known in self.processes.items() if key not in present])
+        self.crashed = _crashed(cluster)
+        self.wanted = {key: place for key, place in present.items() if self._may_start(key)}
+        self._crash()
         self.tick()
 
-    def ask_to_end(self, pod: Pod) -> None:
-        """Send the processes of a Pod SIGTERM; none of them starts again."""
-        ending = [known for known in self.processes.values() if (known.pod_key, known.pod_uid) == (pod.key, pod.uid)]
-        for known in ending:
-            self.wanted.pop(known.key, None)
-            known.asked = True
-        process.ask([known.pid for known in ending if known.alive])
+    def _may_start(self, key: Key) -> bool:
+        return key[:2] in self._pods and not self._pods[key[:2]][0].terminating and key[:2] not in self.crashed
+
+    def _crash(self) -> None:
+        """End all containers of the Pods that crash, without a word. That they come back is their faults' affair."""
+        victims = [one for one in self.processes.values() if one.key[:2] in self.crashed and one.pid]
+        process.terminate([one.pid for one in victims if one.alive], timeout=0.0)
+        self._bury(victims)
+        for pod in self.crashed:
+            for container in self._pods[pod][0].containers:
+                if container.image != HOST_IMAGE:
+                    self._end_played((*pod, container.name), SIGKILLED)
+        for key, life in [*self.processes.items(), *self.played.items()]:
+            if key[:2] in self.crashed:
+                life.due = 0.0
+
+    # --- What is asked
+
+    def life(self, key: Key) -> Life | None:
+        """The container's life; None of one that the responder has played without a break."""
+        return self.processes.get(key) or self.played.get(key)
+
+    def is_running(self, key: Key) -> bool:
+        life = self.life(key)
+        return life is None or life.running
+
+    @property
+    def ended(self) -> frozenset[Key]:
+        """The containers of the responder that do not run."""
+        return frozenset(key for key, life in self.played.items() if not life.running)
 
     def runs(self, pod: Pod) -> bool:
         """Whether a process of the Pod is still there."""
-        return any(
-            known.alive for known in self.processes.values()
-            if (known.pod_key, known.pod_uid) == (pod.key, pod.uid)
-        )
+        return any(known.alive for known in self.processes.values() if known.key[:2] == (pod.key, pod.uid))
+
+    def restarts(self) -> dict[str, int]:
+        """How often containers of a Pod were started again, by Pod key."""
+        counts: Counter[str] = Counter()
+        for key, life in [*self.processes.items(), *self.played.items()]:
+            counts[key[0]] += life.restarts
+        return counts
+
+    # --- What time and others bring
 
     def tick(self) -> float:
-        """Start what should run and does not. Returns the seconds until the next start is due."""
-        now = time.monotonic()
-        known = [self.processes.setdefault(key, Process(*key)) for key in self.wanted]
-        idle = [one for one in known if not one.alive]
-        self._bury([one for one in idle if one.pid], now)
-        starting = [one for one in idle if one.next_start <= now]
+        """Start what should run and does not. Returns the seconds until there is more to do."""
+        now = time.time()
+        processes = self.processes.values()
+        process.terminate([one.pid for one in processes if now >= one.killed and one.alive], timeout=0.0)
+        self._bury([one for one in processes if one.pid and not one.alive])
+        idle = [one for key in self.wanted if not (one := self._process(key)).pid]
+        starting = [one for one in idle if one.due <= now]
         if starting:
             self._save()  # first: from now on there may be processes to find
             for one in starting:
                 self._start(*self.wanted[one.key], one)
             self._save()
-        return min((one.next_start - now for one in idle if not one.pid), default=float("inf"))
+        waiting = [(key, life) for key, life in self.played.items() if not life.running and self._may_start(key)]
+        for key, life in waiting:
+            if life.due <= now:
+                life.start(now)
+                self._replay(key, True)
+        due = [life.due for life in (*idle, *(life for _, life in waiting)) if not life.running]
+        return max(0.0, min([*due, *(one.killed for one in processes if one.pid)], default=inf) - now)
 
-    def _bury(self, ended: list[Process], now: float) -> None:
-        """Processes that have ended start again after a while; what they left behind ends before."""
+    def _process(self, key: Key) -> Process:
+        known = self.processes.get(key)
+        if known is None:
+            _, pod, container = self.wanted[key]
+            policy = restart_policy(pod, container.name)
+            known = Process(pod_key=pod.key, pod_uid=pod.uid, container=container.name, policy=policy)
+            self.processes[key] = known
+        return known
+
+    def _bury(self, ended: list[Process]) -> None:
+        """Processes have ended; what they left behind ends before they start again."""
         for known in ended:
-            process.reap(known.pid)
-            known.pid = 0
-            known.restarts += 1
-            steady = now - known.started > STEADY
-            known.backoff = BACKOFF_FIRST if steady else min(known.backoff * 2, BACKOFF_LIMIT)
-            known.next_start = now + known.backoff
+            code = process.reap(known.pid)
+            known.pid, known.killed = 0, inf
+            known.end(time.time(), code)
+            self.on_change(known.key, False)
         if ended:
             self._end_rest(ended)
             self._save()
 
-    def pids(self) -> dict[int, Process]:
-        """The running processes by pid."""
-        return {known.pid: known for known in self.processes.values() if known.pid}
+    def restart(self, key: Key, grace: float) -> None:
+        """A liveness or startup probe has failed for good: end the container, as its restartPolicy has it, to start
+        anew. A process has `grace` seconds to end by itself."""
+        known = self.processes.get(key)
+        if known is None:
+            self._end_played(key, SIGTERMED)
+        elif known.alive:
+            known.killed = min(known.killed, time.time() + grace)
+            process.ask([known.pid])
 
-    def restart(self, pod_key: str, container: str) -> None:
-        """Kill the container's process, so that it starts anew (a failed liveness probe)."""
-        for known in self.processes.values():
-            if (known.pod_key, known.container) == (pod_key, container) and known.alive:
-                process.terminate([known.pid], timeout=1.0)
+    def _end_played(self, key: Key, exit_code: int) -> None:
+        pod, began = self._pods[key[:2]]
+        life = self.played.setdefault(key, Life(restart_policy(pod, key[2]), running=True, began=began))
+        if life.running:
+            life.end(time.time(), exit_code)
+            self._replay(key, False)
+
+    def _replay(self, key: Key, runs: bool) -> None:
+        self.reshaped = True
+        self._save()
+        self.on_change(key, runs)
+
+    def ask_to_end(self, pod: Pod) -> None:
+        """Send the processes of a Pod SIGTERM; none of them starts again."""
+        ending = [known for known in self.processes.values() if known.key[:2] == (pod.key, pod.uid)]
+        for known in ending:
+            self.wanted.pop(known.key, None)
+            known.asked = True
+            known.retire()
+        process.ask([known.pid for known in ending if known.alive])
 
     def stop(self) -> int:
         """End all processes, wanted or not, for good. Returns how many containers ran."""
@@ -182,22 +276,21 @@ class Containers:
     def _start(self, cluster: Cluster, pod: Pod, container: Container, known: Process) -> None:
         log = self.paths.container_log(pod.key, container.name)
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known.start(time.time())
         with open(log, "ab") as file:
-            known.started = time.monotonic()
             try:
                 known.pid = process.spawn_in(
                     naming.pod_netns(cluster.lab.name, pod),
                     list(container.command),
-                    env={**_base_environment(pod), **dict(container.env), MARK: known.mark(self.paths.lab)},
+                    env={**environment(pod, container), MARK: known.mark(self.paths.lab)},
                     cwd=container.working_dir or "/",
                     log_fd=file.fileno(),
                 )
                 known.start_time = process.start_time(known.pid)
             except OSError as error:
                 file.write(f"nslab: cannot run {container.command[0]}: {error.strerror}\n".encode())
-                known.restarts += 1
-                known.backoff = min(known.backoff * 2, BACKOFF_LIMIT)
-                known.next_start = known.started + known.backoff
+                known.end(time.time(), CANNOT_START)
+        self.on_change(known.key, known.running)
 
     def _stop(self, ending: Iterable[Process]) -> None:
         ending = list(ending)
@@ -212,7 +305,18 @@ class Containers:
             self._save()
 
     def _save(self) -> None:
-        write_atomically(self.paths.containers, json.dumps([asdict(known) for known in self.processes.values()]))
+        known = {
+            "processes": [asdict(known) for known in self.processes.values()],
+            "played": [[*key, asdict(life)] for key, life in self.played.items()],
+        }
+        write_atomically(self.paths.containers, json.dumps(known))
+
+
+def restart_policy(pod: Pod, container: str) -> str:
+    """Whether a container starts again: its Pod's restartPolicy, and Always for a sidecar (KEP-753)."""
+    spec = pod.body.get("spec") or {}
+    sidecar = any(item["name"] == container for item in spec.get("initContainers") or ())
+    return ALWAYS if sidecar else str(spec.get("restartPolicy") or ALWAYS)
 
 
 def _marked(paths: Paths) -> Iterator[tuple[int, str]]:
@@ -224,9 +328,11 @@ def _marked(paths: Paths) -> Iterator[tuple[int, str]]:
             yield pid, mark
 
 
-def _base_environment(pod: Pod) -> dict[str, str]:
+def environment(pod: Pod, container: Container) -> dict[str, str]:
+    """What a program of an `image: host` container finds in its environment."""
     return {
         "PATH": os.environ.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         "HOSTNAME": pod.name,
         "HOME": "/",
+        **dict(container.env),
     }

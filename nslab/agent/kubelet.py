@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from math import ceil
 
-from nslab.agent.containers import HOST_IMAGE, Containers
-from nslab.agent.objects import Objects
+from nslab.agent.containers import HOST_IMAGE, Containers, Key
+from nslab.agent.objects import Objects, conditions_of, is_ready, key_of
+from nslab.agent.pod_events import PodEvents
+from nslab.agent.pod_status import pod_status, unmet_gates
+from nslab.agent.readiness import Readiness
 from nslab.api.objects import Body, Manifest, Object
 from nslab.apiserver.store import Store
 from nslab.cluster import render, static_pods
+from nslab.cluster.faults import dead_nodes, fault_of
 from nslab.cluster.model import Cluster, Node, Pod, Service
 from nslab.controllers.metadata import micro_timestamp, seconds, timestamp, with_condition
 
-HEARTBEAT = 10.0
-"""Seconds between two renewals of the nodes' Leases (kubelet nodeLeaseDurationSeconds / 4)."""
+BEATS = 4
+"""Renewals of a node's Lease in the grace period after which it counts as dead (a kubelet's default is as many)."""
 
 DRAIN = 1.0
 """Seconds that a Pod of the responder goes on answering once its Services have let go: it needs milliseconds."""
@@ -40,11 +45,16 @@ def wishes(manifest: Manifest, allotted: Cluster) -> tuple[Object, ...]:
 
 
 def register(store: Store, cluster: Cluster) -> None:
-    """Renew the nodes' Leases, and write their status where it is another; show their static Pods."""
+    """Renew the nodes' Leases, and write their status where it is another; show their static Pods. Nobody speaks for
+    a node that is dead."""
     mirror(store, cluster)
+    dead, grace = dead_in(store), cluster.lab.cluster.node_monitor_grace_period
     for node in cluster.nodes.values():
+        if node.name in dead:
+            continue
         _report_node(store, cluster, node)
-        spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": micro_timestamp(time.time())}
+        renewed = micro_timestamp(time.time())
+        spec = {"holderIdentity": node.name, "leaseDurationSeconds": ceil(grace), "renewTime": renewed}
         lease = store.get("Lease", LEASES, node.name)
         if lease is None:
             metadata = {"name": node.name, "namespace": LEASES}
@@ -54,9 +64,15 @@ def register(store: Store, cluster: Cluster) -> None:
             store.update("Lease", {**lease, "spec": spec})
 
 
+def dead_in(store: Store) -> frozenset[str]:
+    """The nodes, by name, that are dead by a Fault of the store."""
+    return dead_nodes(map(fault_of, store.list("Fault")))
+
+
 def mirror(store: Store, cluster: Cluster) -> None:
-    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API."""
-    for name in cluster.nodes:
+    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API. A dead
+    machine says nothing."""
+    for name in cluster.nodes.keys() - dead_in(store):
         node = store.get("Node", "", name)
         missing = store.get("Pod", static_pods.NAMESPACE, static_pods.name_of(name)) is None
         if missing and node is not None and "deletionTimestamp" not in node["metadata"]:
@@ -84,42 +100,78 @@ def _report_node(store: Store, cluster: Cluster, node: Node) -> None:
 class Kubelet:
     """All nodes' kubelets. It writes status and Leases into the store, and ends the Pods that are being deleted."""
 
-    def __init__(self, objects: Objects, containers: Containers) -> None:
+    def __init__(self, objects: Objects, containers: Containers, readiness: Readiness) -> None:
         self.objects = objects
         self.containers = containers
+        self.readiness = readiness
+        self.events = PodEvents(objects.store, time.time)
+        readiness.on_event = self._note
         self.started: set[str] = {
             body["metadata"]["uid"] for body in objects.store.list("Pod")
             if (body.get("status") or {}).get("phase") == "Running"
         }
-        self._reported: dict[str, tuple[bool, str, int]] = {}
+        self._reported: dict[str, tuple[bool, str]] = {}
+        self._gated: dict[str, bool] = {}
         self._services: dict[str, Service] = {}
         self._ending: dict[str, tuple[float, float, Pod]] = {}
         self._next_beat = 0.0
+        self._silent: frozenset[str] = frozenset()
+
+    def _note(self, container: Key, reason: str, message: str) -> None:
+        record = self.events.normal if reason in ("Started", "Killing") else self.events.warning
+        record(*container, reason, message)
 
     def ready(self, probed: Mapping[str, bool]) -> dict[str, bool]:
         """The Ready condition by Pod key, as far as it is known: a Pod whose network does not stand yet is not."""
-        waiting = {
-            f"{body['metadata']['namespace']}/{body['metadata']['name']}": False
-            for body in self.objects.store.list("Pod") if body["metadata"]["uid"] not in self.started
+        pods = self.objects.store.list("Pod")
+        waiting = {key_of(body): False for body in pods if body["metadata"]["uid"] not in self.started}
+        self._gated = {
+            key_of(body): False for body in pods
+            if body["spec"].get("readinessGates") and unmet_gates(body["spec"], conditions_of(body))
         }
-        return {**probed, **waiting}
+        return {**self.gated(probed), **waiting, **self.unheard()}
+
+    def gated(self, ready: Mapping[str, bool]) -> dict[str, bool]:
+        """These Ready conditions, False where a Pod's readiness gates were not met when the network last followed the
+        objects."""
+        return {**ready, **self._gated}
+
+    def unheard(self) -> dict[str, bool]:
+        """The Ready condition of the Pods, by key, on dead nodes: what the API says of them. Their kubelet is silent,
+        and in the end the node lifecycle controller says that they are not."""
+        dead = dead_in(self.objects.store)
+        pods = self.objects.store.list("Pod") if dead else ()
+        return {key_of(body): is_ready(body) for body in pods if body["spec"].get("nodeName") in dead}
+
+    def start(self, cluster: Cluster) -> None:
+        """The Pods of this Cluster have their network; those of living nodes run."""
+        silent = dead_nodes(cluster.faults)
+        self.started.update(pod.uid for pod in cluster.pods.values() if pod.node not in silent)
 
     def beat(self, cluster: Cluster) -> float:
-        """Renew the nodes' Leases where it is time. Returns the seconds until it is again."""
+        """Renew the nodes' Leases where it is time, or where one has come back. Returns the seconds until it is time
+        again."""
         now = time.monotonic()
-        if now < self._next_beat:
+        former, self._silent = self._silent, dead_in(self.objects.store)
+        if now < self._next_beat and not former - self._silent:
             return self._next_beat - now
-        self._next_beat = now + HEARTBEAT
         register(self.objects.store, cluster)
-        return HEARTBEAT
+        self._next_beat = now + cluster.lab.cluster.node_monitor_grace_period / BEATS
+        return self._next_beat - now
 
     # --- Pods
 
-    def report(self, cluster: Cluster, restarts: Mapping[str, int]) -> None:
+    def report(self, cluster: Cluster) -> None:
         """Write the status of every Pod whose network stands, and what its Services were given."""
-        for key, pod in cluster.pods.items():
-            state = (pod.ready, pod.ip, restarts.get(key, 0))
-            if self._reported.get(pod.uid) != state and self._report_pod(cluster, pod, state[2]):
+        silent = dead_nodes(cluster.faults)
+        stale, self.readiness.stale = self.readiness.stale, set()
+        for pod in cluster.pods.values():
+            if pod.node in silent:
+                self._reported.pop(pod.uid, None)  # others say meanwhile how it is
+                continue
+            state = (pod.ready, pod.ip)
+            new = pod.uid in stale or self._reported.get(pod.uid) != state
+            if new and self._report_pod(cluster, pod):
                 self._reported[pod.uid] = state
         for key, service in cluster.services.items():
             if self._services.get(key) is not service:
@@ -131,33 +183,30 @@ class Kubelet:
 
     def _report_service(self, service: Service) -> None:
         rendered = render.service_object(service)
-        if rendered["spec"] != service.body["spec"]:
-            self.objects.write("Service", rendered)
-        if rendered["status"] == service.body.get("status"):
-            return
         stored = self.objects.store.get("Service", service.namespace, service.name)
-        if stored is not None and stored.get("status") != rendered["status"]:
+        if stored is None:
+            return
+        # A Service that is another by now was written by us just now, or comes back with the next walk.
+        version = service.body["metadata"].get("resourceVersion")
+        if rendered["spec"] != service.body["spec"] and stored["metadata"]["resourceVersion"] == version:
+            self.objects.write("Service", rendered)
+            stored = self.objects.store.get("Service", service.namespace, service.name) or stored
+        if stored.get("status") != rendered["status"]:
             self.objects.write("Service", {**stored, "status": rendered["status"]}, status=True)
 
-    def _report_pod(self, cluster: Cluster, pod: Pod, restarts: int) -> bool:
+    def _report_pod(self, cluster: Cluster, pod: Pod) -> bool:
         stored = self.objects.store.get("Pod", pod.namespace, pod.name)
         if stored is None or stored["metadata"]["uid"] != pod.uid:
             return False
-        now = time.time()
+        states = {one.name: self.readiness.state((pod.key, pod.uid, one.name)) for one in pod.containers}
+        if not pod.ready and cluster.suffers(f"pod/{pod.key}", "unready"):
+            states = {name: state._replace(ready=False) for name, state in states.items()}
         old = stored.get("status") or {}
-        started = old.get("startTime") or timestamp(now)
-        new = render.pod_status(cluster, pod)
-        conditions = list(old.get("conditions") or ())
-        for condition in new["conditions"]:
-            conditions = with_condition(conditions, condition, now)
-        for field in ("containerStatuses", "initContainerStatuses"):
-            for number, item in enumerate(new.get(field) or ()):
-                item["state"] = {"running": {"startedAt": started}}
-                if number == 0:
-                    item["restartCount"] = restarts
-        status = {**old, **new, "startTime": started, "conditions": conditions}
+        status = pod_status(cluster, pod, old, states, time.time())
         if status != old:
             self.objects.write("Pod", {**stored, "status": status}, status=True)
+        if status["phase"] != "Running":
+            self.objects.changed = True  # it has ended, and its network goes
         return True
 
     # --- The end of Pods
@@ -166,7 +215,8 @@ class Kubelet:
         """Take Pods that are being deleted to their end; their Services have let go of them. Returns the seconds
         until there is more to do."""
         now = time.monotonic()
-        present = {pod.uid: pod for pod in cluster.pods.values() if pod.terminating}
+        silent = dead_nodes(cluster.faults)
+        present = {pod.uid: pod for pod in cluster.pods.values() if pod.terminating and pod.node not in silent}
         for uid in [uid for uid in self._ending if uid not in present]:
             del self._ending[uid]
         for uid, pod in present.items():
@@ -190,6 +240,8 @@ class Kubelet:
         grace = stored["metadata"].get("deletionGracePeriodSeconds", 0)
         marked = seconds(stored["metadata"].get("deletionTimestamp"))
         left = min(max(marked - time.time(), 0.0), grace) if marked else 0.0
+        for container in pod.containers:
+            self.events.normal(pod.key, pod.uid, container.name, "Killing", f"Stopping container {container.name}")
         if any(container.image == HOST_IMAGE for container in pod.containers):
             self.containers.ask_to_end(pod)
             return now + min(left, DRAIN), now + left

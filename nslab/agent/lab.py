@@ -62,7 +62,7 @@ class Lab:
         self.network = Network(RealKernel(), name)
         self.responder = Responder(self.paths)
         self.containers = containers.Containers(self.paths)
-        self.readiness = Readiness(self.containers.restart, store.load_readiness(name))
+        self.readiness = Readiness(self.containers, store.load_readiness(name))
         self.state: State | None = None
         self.cluster: Cluster | None = None
         self.objects: Objects | None = None
@@ -75,7 +75,6 @@ class Lab:
         self.controllers_due = 0.0
         self.remembered: dict[str, bool] | None = None
         self.error = ""
-        self.reported: dict[str, int] = {}
 
     # --- Beginning
 
@@ -99,13 +98,19 @@ class Lab:
             state.manifest.lab, state.leases, self.kubelet.ready(self.readiness.ready)
         )
         register(self.objects.store, self.cluster)
-        self.objects.start(state.manifest.lab.cluster.max_pods_per_node)
+        self.objects.start(state.manifest.lab.cluster, self._hear)
 
     def _open(self, manifest: Manifest) -> None:
         self.objects = Objects(self.name, Journal(self.paths.journal), on_matter=self.programming.changed)
         self.objects.store.subscribe(self.kube_proxies.hear)
         self.objects.remember(manifest.objects)
-        self.kubelet = Kubelet(self.objects, self.containers)
+        self.kubelet = Kubelet(self.objects, self.containers, self.readiness)
+
+    def _hear(self) -> None:
+        """Let the nodes' kubelets speak."""
+        assert self.objects is not None
+        assert self.cluster is not None
+        register(self.objects.store, self.cluster)
 
     # --- `up`
 
@@ -153,7 +158,7 @@ class Lab:
         self.objects.promised.update({(pod.namespace, pod.name): pod for pod in allotted.pods.values()})
         self._apply(self.state.manifest, (), allotted)
         self.objects.promised.clear()
-        self.kubelet.started.update(pod.uid for pod in allotted.pods.values())
+        self.kubelet.start(allotted)
         self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs
         self._follow()
 
@@ -177,8 +182,10 @@ class Lab:
         assert self.objects is not None
         self.objects.apply(applied.objects, last)
         register(self.objects.store, allotted)
-        if not last:
-            self.objects.start(allotted.lab.cluster.max_pods_per_node)
+        if last:
+            self.objects.controllers.set_grace(allotted.lab.cluster.node_monitor_grace_period)
+        else:
+            self.objects.start(allotted.lab.cluster, self._hear)
             self.objects.presume()
         self.controllers_due = time.monotonic() + self.objects.controllers.run()
 
@@ -230,21 +237,27 @@ class Lab:
         assert self.kubelet is not None
         self._listen(cluster)
         self.readiness.changed = True
-        self.kubelet.started.update(pod.uid for pod in cluster.pods.values())
-        self.follow_readiness(dict.fromkeys(cluster.pods, True) | self.readiness.ready)
+        self.kubelet.start(cluster)
+        self.follow_readiness(dict.fromkeys(cluster.pods, True) | self.readiness.ready | self.kubelet.unheard())
 
     def _listen(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.responder.set(containers.listeners(cluster))
         self.containers.set(cluster)
+        self._play(cluster)
         self.readiness.set(cluster)
+
+    def _play(self, cluster: Cluster) -> None:
+        """Have the responder be the containers that run."""
+        self.containers.reshaped = False
+        self.responder.set(containers.listeners(cluster, self.containers.ended))
 
     def follow_readiness(self, ready: dict[str, bool]) -> None:
         """The fast way of a change of readiness alone. Raises KernelError."""
         assert self.cluster is not None
+        assert self.kubelet is not None
         self.readiness.changed = False
         started = time.monotonic()
-        former, self.cluster = self.cluster, with_readiness(self.cluster, ready)
+        former, self.cluster = self.cluster, with_readiness(self.cluster, self.kubelet.gated(ready))
         if self.cluster is not former:
             for key, pod in self.cluster.pods.items():
                 if pod is not former.pods[key]:
@@ -259,8 +272,7 @@ class Lab:
     def _report(self) -> None:
         assert self.kubelet is not None
         assert self.cluster is not None
-        self.reported = self.restarts()
-        self.kubelet.report(self.cluster, self.reported)
+        self.kubelet.report(self.cluster)
 
     def _save(self, state: State, cluster: Cluster) -> None:
         store.save_summary(self.name, summary(cluster, state))  # first: a lab with a state has a summary
@@ -287,7 +299,7 @@ class Lab:
 
     def tick(self) -> float:
         """What time, the controllers and the probes bring. Returns the seconds until it is due again."""
-        self.responder.tick(self.cluster)
+        self.responder.tick()
         self.kube_proxies.tick()
         due = [1.0, self.containers.tick(), self.readiness.tick()]
         if self.objects is None or self.kubelet is None or self.cluster is None:
@@ -304,12 +316,14 @@ class Lab:
         assert self.kubelet is not None
         assert self.cluster is not None
         try:
+            if self.containers.reshaped:
+                self._play(self.cluster)
             if self.objects.changed:
                 self.converge()
             elif self.readiness.changed:
                 self.follow_readiness(self.readiness.ready)
                 self._report()
-            elif self.restarts() != self.reported:
+            elif self.readiness.stale:
                 self._report()
             self.error = ""
             self.kube_proxies.level()
@@ -341,17 +355,22 @@ class Lab:
         return any(failure.attempts <= PASSING for failure in self.objects.controllers.failures.values())
 
     def not_ready(self) -> list[str]:
-        """The Pods, by key, that are not ready and not about to go; those without a node among them."""
+        """The Pods, by key, that are not ready and not about to go, nor ended or broken on purpose; those without a
+        node among them."""
         if self.cluster is None:
             return []
+        broken = {key for key, pod in self.cluster.pods.items() if self.cluster.broken(pod)}
         if self.objects is None:
-            return [key for key, pod in self.cluster.pods.items() if not pod.ready]
+            return [key for key, pod in self.cluster.pods.items() if not pod.ready and key not in broken]
         missing = []
         for body in self.objects.store.list("Pod"):
             metadata = body["metadata"]
             key = f"{metadata['namespace']}/{metadata['name']}"
             pod = self.cluster.pods.get(key)
-            if not (pod and pod.ready and pod.uid == metadata["uid"]) and "deletionTimestamp" not in metadata:
+            ended = (body.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            if ended or key in broken or "deletionTimestamp" in metadata:
+                continue
+            if not (pod and pod.ready and pod.uid == metadata["uid"]):
                 missing.append(key)
         return missing
 
@@ -361,10 +380,3 @@ class Lab:
             return {}
         found = {name: failure.error for name, failure in self.objects.controllers.failures.items()}
         return found | ({"network": self.error} if self.error else {})
-
-    def restarts(self) -> dict[str, int]:
-        """How often containers of a Pod were started again, by Pod key."""
-        counts = dict(self.readiness.restarts)
-        for known in self.containers.processes.values():
-            counts[known.pod_key] = counts.get(known.pod_key, 0) + known.restarts
-        return counts

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nslab.cluster import naming
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.cluster.static_pods import proxied
 from nslab.components import kube_proxy
@@ -30,6 +31,7 @@ class Network:
         self.kernel = kernel
         self.lab = lab
         self.reached: NetState | None = None
+        self._memo = Memo()
 
     def plan(self, cluster: Cluster | None) -> tuple[NetState, Batch]:
         """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
@@ -66,7 +68,7 @@ class Network:
 
     def _desired(self, cluster: Cluster) -> NetState:
         lossy = any(fault.effect == "loss" for fault in cluster.faults)
-        return desired(cluster, netem=lossy and self.kernel.has_qdisc("netem"))
+        return desired(cluster, self._memo, netem=lossy and self.kernel.has_qdisc("netem"))
 
 
 def frozen(want: NetState, have: NetState, cluster: Cluster) -> NetState:

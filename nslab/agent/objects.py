@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from nslab.agent.merging import is_another, merged, wish
+from nslab.agent.pod_status import unmet_gates
 from nslab.api.kinds import KINDS
-from nslab.api.objects import Body, LabSpec, Manifest, Object
+from nslab.api.objects import Body, ClusterSpec, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
 from nslab.apiserver.store import Store
 from nslab.cluster.allocate import allocate
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
@@ -92,6 +94,7 @@ class Objects:
     places: Mapping[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
     promised: dict[tuple[str, str], Pod] = field(default_factory=dict)
+    _memo: Memo = field(default_factory=Memo)
     _quiet: bool = False
     _uids: int = 0
 
@@ -99,9 +102,10 @@ class Objects:
         self.store = _Keeping(self.promised, self.journal, new_uid=self._new_uid)
         self.store.subscribe(self._note)
 
-    def start(self, max_pods: int) -> None:
-        """Let the controllers begin. Call it once the nodes have been heard of."""
-        self.controllers = ControlPlane(self.store, time.time, Settings(max_pods=max_pods))
+    def start(self, spec: ClusterSpec, hear: Callable[[], None]) -> None:
+        """Let the controllers begin, once the nodes have been heard of. `hear` lets the nodes speak."""
+        settings = Settings(grace=spec.node_monitor_grace_period, max_pods=spec.max_pods_per_node)
+        self.controllers = ControlPlane(self.store, time.time, settings, hear)
 
     def _new_uid(self) -> str:
         """The same changes give the same uids, so that a plan tells the truth."""
@@ -178,8 +182,8 @@ class Objects:
     def cluster(self, lab: LabSpec, leases: Leases, ready: Mapping[str, bool]) -> Cluster:
         """The Cluster of these objects. One that asks for what cannot be had is left out, and the log says so."""
         bodies = {kind: self.store.by_age(kind) for kind in NETWORK}
-        found = manifest(lab, bodies, self.places)
-        cluster, refused = possible(found, leases, ready)
+        found = manifest(lab, bodies, self.places, self._memo)
+        cluster, refused = possible(found, leases, ready, self._memo)
         for reference, reason in refused.items():
             if self.refused.get(reference) != reason:
                 log.warning("%s: %s", " ".join(filter(None, reference)), reason)
@@ -203,27 +207,37 @@ def places(applied: Iterable[Object]) -> Places:
     return {_reference(item): (number, item.where) for number, item in enumerate(applied)}
 
 
-def manifest(
-    lab: LabSpec, bodies: Bodies, known: Places
-) -> Manifest:
+def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = None) -> Manifest:
     """What `allocate` makes a Cluster of: the stored objects, without those that controllers turn into others, or
     made of others. `known` are the places of those that were applied."""
+    memo = memo or Memo()
     labels = {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies.get("Node", ())}
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
     names = {node.name for node in nodes}
-    selecting = {
-        _key(body) for body in bodies.get("Service", ()) if body["spec"].get("selector")
-    }
-    found = []
-    for kind in sorted(NETWORK & bodies.keys()):
-        for body in bodies[kind]:
-            if not _is_derived(kind, body, names, selecting):
-                reference = (kind, *_key(body))
-                number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
-                item = Object(body["apiVersion"], *reference, body, where or " ".join(reference))
-                found.append((_position(body, number, known), item))
-    found.sort(key=lambda pair: pair[0])
-    return Manifest(replace(lab, nodes=nodes), tuple(item for _, item in found))
+    services = tuple(bodies.get("Service", ()))
+    selecting = memo.one("selecting", services, lambda: {
+        _key(body) for body in services if body["spec"].get("selector")
+    })
+    there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
+
+    def placed(kind: str) -> tuple[tuple[int, Object], ...]:
+        kept = {_key(body): body for body in there[kind] if not _is_derived(kind, body, names, selecting)}
+        causes = {key: (body, known) for key, body in kept.items()}
+        return tuple(memo.each(f"objects {kind}", causes, lambda key: _placed(kind, kept[key], known)).values())
+
+    kinds = {kind: (those, known, names, selecting) for kind, those in there.items()}
+    found = tuple(memo.each("objects", kinds, placed).values())
+    together = memo.one("manifest", found, lambda: tuple(
+        item for _, item in sorted((pair for pairs in found for pair in pairs), key=lambda pair: pair[0])
+    ))
+    return Manifest(memo.one("lab", (lab, nodes), lambda: replace(lab, nodes=nodes)), together)
+
+
+def _placed(kind: str, body: Body, known: Places) -> tuple[int, Object]:
+    """A stored object, and where it stands among the applied ones."""
+    reference = (kind, *_key(body))
+    number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
+    return _position(body, number, known), Object(body["apiVersion"], *reference, body, where or " ".join(reference))
 
 
 def _position(body: Body, number: int, known: Places) -> int:
@@ -233,14 +247,14 @@ def _position(body: Body, number: int, known: Places) -> int:
 
 
 def possible(
-    found: Manifest, leases: Leases, ready: Mapping[str, bool]
+    found: Manifest, leases: Leases, ready: Mapping[str, bool], memo: Memo | None = None
 ) -> tuple[Cluster, dict[tuple[str, str, str], str]]:
     """The Cluster of what can be had, and the reasons of what was left out. Raises CapacityError where the Lab itself
     asks for too much."""
     refused: dict[tuple[str, str, str], str] = {}
     while True:
         try:
-            return allocate(found, leases, ready), refused
+            return allocate(found, leases, ready, memo), refused
         except CapacityError as error:
             culprit = next((item for item in found.objects if item.where == error.where), None)
             if culprit is None:
@@ -291,8 +305,19 @@ def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
 
 def is_ready(pod: Body) -> bool:
     """The Ready condition of a stored Pod."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions_of(pod))
+
+
+def conditions_of(pod: Body) -> list[Body]:
+    """The conditions of a stored Pod."""
+    return (pod.get("status") or {}).get("conditions") or []
+
+
+def _opens_or_closes(old: Body, body: Body) -> bool:
+    """Whether a change of a Pod's status is one of its readiness gates."""
+    if not body["spec"].get("readinessGates"):
+        return False
+    return unmet_gates(old["spec"], conditions_of(old)) != unmet_gates(body["spec"], conditions_of(body))
 
 
 def _is_awaited(pod: Body) -> bool:
@@ -305,11 +330,14 @@ def _is_awaited(pod: Body) -> bool:
 
 
 def _matters(event: Event) -> bool:
-    """Whether the network may look different after a change: a status, and a Pod without a node, it does not see."""
+    """Whether the network may look different after a change: a Pod without a node it does not see, nor a status but
+    the readiness of a Pod whose kubelet is silent, of which others tell."""
     body, old = event.body, event.old
     if event.kind == "Pod" and not body["spec"].get("nodeName"):
         return False
     if old is None or event.type != "MODIFIED":
+        return True
+    if event.kind == "Pod" and (is_ready(old) != is_ready(body) or _opens_or_closes(old, body)):
         return True
     keys = (old.keys() | body.keys()) - {"status", "metadata"}
     if any(old.get(key) != body.get(key) for key in keys):
@@ -334,10 +362,12 @@ def objects(bodies: Bodies) -> tuple[Object, ...]:
 
 def restarts(pods: Iterable[Body]) -> dict[str, int]:
     """How often containers of a Pod were started again, by Pod key."""
-    return {
-        key_of(body): sum(item["restartCount"] for item in (body.get("status") or {}).get("containerStatuses") or ())
-        for body in pods
-    }
+    return {key_of(body): restarts_of(body) for body in pods}
+
+
+def restarts_of(pod: Body) -> int:
+    """How often containers of a stored Pod were started again."""
+    return sum(item["restartCount"] for item in (pod.get("status") or {}).get("containerStatuses") or ())
 
 
 def _key(body: Body) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from nslab.agent.kubelet import register
@@ -30,7 +31,7 @@ def rehearse(
     }
     objects.apply(applied.objects, last)
     register(objects.store, allotted)
-    objects.start(applied.lab.cluster.max_pods_per_node)
+    objects.start(applied.lab.cluster, partial(register, objects.store, allotted))
     objects.controllers.run()
     ready = {key: state for key, (uid, state) in known.items() if objects.uid("Pod", key) == uid}
     return objects.cluster(applied.lab, leases, ready)

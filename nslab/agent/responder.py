@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from nslab.agent.containers import listeners
 from nslab.agent.store import Paths
-from nslab.cluster.model import Cluster
 from nslab.errors import NslabError
 from nslab.linux import process
 from nslab.servers.listeners import Listener
@@ -28,6 +26,8 @@ class Responder:
         self.paths = paths
         self.pid = 0
         self.client: ResponderClient | None = None
+        self.wanted: list[Listener] | None = None
+        self.told: list[Listener] | None = None
         self.next_start = 0.0
 
     def start(self) -> None:
@@ -48,13 +48,15 @@ class Responder:
     def set(self, wanted: Iterable[Listener]) -> None:
         """Make it listen on exactly these sockets. One that does not answer is replaced. Raises NslabError naming
         those that cannot be had."""
-        listeners = list(wanted)
+        self.wanted = list(wanted)
+        if self.wanted == self.told:
+            return
         try:
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         except OSError as error:
             log.error("the responder does not answer (%s); starting another", error)
             self.end()
-            failed = self._order(listeners)
+            failed = self._order(self.wanted)
         if failed:
             first, reason = failed[0]
             raise NslabError(
@@ -62,11 +64,23 @@ class Responder:
                 f"netns {first.netns}: {reason}",
                 hint="a process of the lab's own uses the port, or the host's limit of open files is too low",
             )
+        self.told = self.wanted
 
-    def _order(self, wanted: Iterable[Listener]) -> tuple[tuple[Listener, str], ...]:
+    def _order(self, wanted: list[Listener]) -> tuple[tuple[Listener, str], ...]:
+        """Tell it what it should listen on, or, where it listens already and no socket changes, what is new and what
+        is not wanted any more. Returns those that cannot be had."""
         self.start()
         assert self.client is not None
-        return self.client.set(wanted).failed
+        told, self.told = self.told, None
+        if told is None:
+            return self.client.set(wanted).failed
+        known, now = dict.fromkeys(told), dict.fromkeys(wanted)
+        gone, fresh = [one for one in told if one not in now], [one for one in wanted if one not in known]
+        if {_socket(one) for one in gone} & {_socket(one) for one in fresh}:
+            return self.client.set(wanted).failed
+        if gone:
+            self.client.remove(gone)
+        return self.client.add(fresh).failed if fresh else ()
 
     def end(self) -> None:
         """End the process, whatever state it is in; quiet where there is none."""
@@ -75,17 +89,21 @@ class Responder:
             process.terminate([client.pid], timeout=1.0)
             process.reap(client.pid)
             client.close()
-        self.client = None
+        self.client = self.told = None
 
-    def tick(self, cluster: Cluster | None) -> None:
+    def tick(self) -> None:
         """Start it again where it has died, with what it listened on."""
         now = time.monotonic()
-        if cluster is None or now < self.next_start or (self.client is not None and self.client.connected()):
+        if self.wanted is None or now < self.next_start or (self.client is not None and self.client.connected()):
             return
         log.error("the responder has ended; starting it again")
         self.next_start = now + RESTART_SECONDS
         self.end()
         try:
-            self.set(listeners(cluster))
+            self.set(self.wanted)
         except (NslabError, OSError) as error:
             log.error("%s", error)
+
+
+def _socket(one: Listener) -> tuple[str, str, int, str]:
+    return one.netns, one.ip, one.port, one.protocol

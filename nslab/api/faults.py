@@ -12,9 +12,9 @@ from nslab.api import notation
 KIND: Final = "Fault"
 TARGETS: Final = ("pod", "node", "client")
 
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(bit|kbit|mbit|gbit)")
+_RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(bit|kbit|mbit|gbit)")
 _RATE_UNITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
-_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)%")
+_SHARE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 _LONGEST: Final = 60.0
 _SLOWEST, _FASTEST = 8_000, 100 * 10**9
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 NONE = "<none>"
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

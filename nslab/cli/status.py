@@ -91,6 +91,7 @@ def health(snapshot: Snapshot, drifted: list[str] | None, share: Json) -> Json:
         "nodes": [_node(snapshot, name) for name in cluster.nodes],
         "pods": _pods(snapshot),
         "services": [_service(cluster, key) for key in cluster.services],
+        "faults": [{"target": target, "effect": effect, "value": value} for target, effect, value in cluster.faults],
         "warnings": list(cluster.warnings),
         "drift": drifted,
         "failures": snapshot.failures,
@@ -148,6 +149,9 @@ def text(picture: Json, now: float) -> str:
         if not service["ready"] and service["type"] != "ExternalName"
     ])
     lines += _listed("Tried again", [f"{what}: {error}" for what, error in picture["failures"].items()])
+    lines += _listed("Faults (`nslab heal` mends them)", [
+        " ".join(filter(None, fault.values())) for fault in picture["faults"]
+    ])
     lines += _listed("Drift (`nslab up` mends it)", picture["drift"] or [])
     lines += _listed("Warnings", picture["warnings"])
     lines += _listed("Last events", [

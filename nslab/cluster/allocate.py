@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from nslab.api.objects import Manifest, Object
+from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
-from nslab.cluster.endpoints import EndpointSource, LabelIndex
-from nslab.cluster.faults import faults
+from nslab.cluster.endpoints import EndpointSource, LabelIndex, Places, written
+from nslab.cluster.faults import faults, possible
 from nslab.cluster.ipv4 import to_text
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Container, ContainerPort, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
 from nslab.cluster.workloads import PendingPod, Template
@@ -17,58 +18,92 @@ from nslab.cluster.workloads import PendingPod, Template
 _Target = tuple[int, str]
 
 
-def allocate(manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | None = None) -> Cluster:
+def allocate(
+    manifest: Manifest, leases: Leases, ready: Mapping[str, bool] | None = None, memo: Memo | None = None
+) -> Cluster:
     """The Cluster of these objects: the same for the same objects and leases.
 
     What holds a lease keeps it; leases that no object holds any more are given up. `ready` maps Pod keys to
-    readiness: a Pod missing there is ready unless a readiness or startup probe has yet to say so.
+    readiness: a Pod missing there is ready unless a readiness or startup probe has yet to say so. Nodes, Pods and
+    Services that are what they were the last time with this `memo` are the same objects.
     Raises CapacityError where a range, a node or an asked-for address has no room.
     """
+    memo = memo or Memo()
     lab, objects = manifest.lab, manifest.objects
-    service_objects = [item for item in objects if item.kind == "Service"]
+    service_objects = tuple(item for item in objects if item.kind == "Service")
     cursors = dict(leases.cursors)
     given = hosts.addresses(lab, service_objects, leases, cursors)
-    nodes = hosts.nodes(lab, objects, given, leases.pod_ranges)
+    nodes = hosts.nodes(lab, objects, given, leases.pod_ranges, memo)
     clients = hosts.clients(lab, given)
-    grants = _service_grants(manifest, service_objects, given, leases, cursors)
+    grants = _service_grants(manifest, service_objects, given, leases, cursors, memo)
 
-    pending = list(workloads.expand(objects, nodes.values(), scheduling.admits))
+    pending = list(workloads.expand(objects, nodes.values(), scheduling.admits, memo))
     places = scheduling.place(pending, nodes, lab.cluster.max_pods_per_node, leases.pod_nodes)
-    index = LabelIndex(pending)
-    selected = {
-        services.key(item): index.select(item.namespace, item.body["spec"].get("selector") or {})
-        for item in service_objects
-    }
+    selected = _selected(pending, service_objects, memo)
     inferred, warnings = _infer_ports(pending, service_objects, selected)
-    pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready or {}, leases, cursors)
-
-    endpoints = EndpointSource(pods, nodes, selected, objects)
+    broken = faults(objects)
+    ready = possible(ready or {}, broken)
+    pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready, leases, cursors, memo)
     return Cluster(
         lab, objects, nodes, {pod.key: pod for pod in pods},
-        {services.key(item): services.build(item, grants, endpoints.of) for item in service_objects}, clients,
+        _services(objects, service_objects, pods, selected, nodes, grants, memo), clients,
         Leases(
             {node.name: node.ip for node in nodes.values()},
             {node.name: node.pod_range for node in nodes.values()},
-            {f"{pod.key}#{pod.digest}": place for pod, place in zip(pending, places, strict=True)},
-            _texts(pod_ips), _texts(grants.cluster_ips), dict(grants.node_ports), _texts(grants.load_balancer_ips),
+            {pod.lease: place for pod, place in zip(pending, places, strict=True)},
+            pod_ips, dict(grants.cluster_ips), dict(grants.node_ports), dict(grants.load_balancer_ips),
             {client.name: client.ip for client in clients.values()}, dict(grants.numbers), cursors,
         ),
         manifest.warnings + warnings,
-        faults(objects),
+        broken,
     )
 
 
-def _texts(addresses: Mapping[str, int]) -> dict[str, str]:
-    return {holder: to_text(address) for holder, address in addresses.items()}
+def _selected(
+    pending: Sequence[PendingPod], service_objects: Iterable[Object], memo: Memo
+) -> Mapping[str, Sequence[int]]:
+    """The positions of the Pods that each Service selects."""
+    labels = tuple((pod.namespace, pod.labels) for pod in pending)
+    index = memo.one("labels", labels, lambda: LabelIndex(pending))
+    selectors = {
+        services.key(item): (index, item.namespace, item.body["spec"].get("selector") or {})
+        for item in service_objects
+    }
+    return memo.each("selected", selectors, lambda key: index.select(*selectors[key][1:]))
+
+
+def _services(
+    objects: Iterable[Object], service_objects: Iterable[Object], pods: Sequence[Pod],
+    selected: Mapping[str, Sequence[int]], nodes: Mapping[str, Node], grants: services.Grants, memo: Memo,
+) -> dict[str, Service]:
+    items = {services.key(item): item for item in service_objects}
+    by_hand = written(objects)
+    zones = {name: node.zone for name, node in nodes.items()}
+    by_ip = {pod.ip: pod.key for pod in pods if not pod.host_network} if by_hand else {}
+    around = memo.one("places", (zones, by_ip), lambda: Places(zones, by_ip))
+    whole = {key: (item, grants) for key, item in items.items()}
+    given = memo.each("given", whole, lambda key: grants.of(items[key]))
+    causes = {
+        key: (item, given[key], tuple(pods[position] for position in selected[key]), by_hand.get(key, ()), around)
+        for key, item in items.items()
+    }
+
+    def build(key: str) -> Service:
+        item, _, behind, hand_made, _ = causes[key]
+        return services.build(item, grants, EndpointSource(item, behind, hand_made, around).of)
+
+    return memo.each("services", causes, build)
 
 
 def with_readiness(cluster: Cluster, ready: Mapping[str, bool]) -> Cluster:
     """The same Cluster with the readiness of the Pods in `ready` (Pod key to Ready condition), and with it the
     endpoints of the Services that select them. Keys that no Pod has are ignored; leases, names and order stay.
+    A Pod that a fault keeps from being ready stays unready whatever `ready` says.
     This is the hot path of one endpoint's change: only what the changed Pods stand behind is touched.
 
     The very same object comes back where nothing differs.
     """
+    ready = possible(ready, cluster.faults)
     changed = {
         key: state for key, state in ready.items() if key in cluster.pods and cluster.pods[key].ready != state
     }
@@ -104,16 +139,27 @@ def _with_endpoints(service: Service, changed: Mapping[str, bool]) -> Service:
 def _pods(
     manifest: Manifest, pending: Sequence[PendingPod], places: Sequence[str], nodes: Mapping[str, Node],
     inferred: Mapping[int, Sequence[_Target]], ready: Mapping[str, bool], leases: Leases, cursors: dict[str, str],
-) -> tuple[list[Pod], dict[str, int]]:
+    memo: Memo,
+) -> tuple[list[Pod], dict[str, str]]:
     """The Pods in order, and the address of each that has its own, by Pod key + "#" + uid."""
-    uids = [_uid(pod, nodes[place]) for pod, place in zip(pending, places, strict=True)]
-    ips = _pod_ips(pending, places, uids, nodes, leases, cursors)
-    values = containers.contents(manifest.objects)
-    pods = [
-        _pod(pod, nodes[place], uid, ips.get(f"{pod.key}#{uid}"), inferred.get(position), values, ready)
-        for position, (pod, place, uid) in enumerate(zip(pending, places, uids, strict=True))
-    ]
-    return pods, ips
+    holders = [f"{pod.key}#{_uid(pod, nodes[place])}" for pod, place in zip(pending, places, strict=True)]
+    ips = _pod_ips(pending, places, holders, nodes, leases, cursors, memo)
+    told = tuple(item for item in manifest.objects if item.kind in ("ConfigMap", "Secret"))
+    values = memo.one("values", told, lambda: containers.contents(told))
+    causes = {
+        holder: (
+            pod, nodes[place], ips.get(holder), tuple(inferred.get(position, ())),
+            values if pod.template.dynamic else None, ready.get(pod.key, not pod.template.gated),
+        )
+        for position, (pod, place, holder) in enumerate(zip(pending, places, holders, strict=True))
+    }
+
+    def make(holder: str) -> Pod:
+        pod, node, ip, targets, _, is_ready = causes[holder]
+        return _pod(pod, node, ip, targets, values, is_ready)
+
+    pods = memo.each("placed pods", causes, make)
+    return [pods[holder] for holder in holders], ips
 
 
 def _uid(pod: PendingPod, node: Node) -> str:
@@ -123,29 +169,43 @@ def _uid(pod: PendingPod, node: Node) -> str:
 
 
 def _pod_ips(
-    pending: Sequence[PendingPod], places: Sequence[str], uids: Sequence[str], nodes: Mapping[str, Node],
-    leases: Leases, cursors: dict[str, str],
-) -> dict[str, int]:
-    """The address of every Pod that has one of its own, by Pod key + "#" + uid."""
-    requests: dict[str, list[ipam.Request]] = {name: [] for name in nodes}
-    for pod, place, uid in zip(pending, places, uids, strict=True):
+    pending: Sequence[PendingPod], places: Sequence[str], holders: Sequence[str], nodes: Mapping[str, Node],
+    leases: Leases, cursors: dict[str, str], memo: Memo,
+) -> dict[str, str]:
+    """The address of every Pod that has one of its own, by its holder."""
+    requests: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
+    for pod, place, holder in zip(pending, places, holders, strict=True):
         if not pod.template.host_network:
-            requests[place].append(ipam.Request(f"{pod.key}#{uid}", None, pod.template.where))
-    held = ipam.addresses(leases.pod_ips)
-    given: dict[str, int] = {}
-    for node in nodes.values():
-        pool = ipam.pod_pool(node.name, node.pod_range, ipam.cursor(cursors, node.pod_range))
-        given |= pool.grant(requests[node.name], held)
-        ipam.remember(cursors, node.pod_range, pool)
+            requests[place].append((holder, pod.template.where))
+    held = memo.one("held", (leases.pod_ips,), lambda: ipam.addresses(leases.pod_ips))
+    causes = {
+        node.name: (node.pod_range, cursors.get(node.pod_range), tuple(requests[node.name]), held)
+        for node in nodes.values()
+    }
+    granted = memo.each("pod addresses", causes, lambda name: _addresses(nodes[name], cursors, requests[name], held))
+    given: dict[str, str] = {}
+    for name, (ips, cursor) in granted.items():
+        given |= ips
+        cursors |= {nodes[name].pod_range: cursor} if cursor else {}
     return given
 
 
+def _addresses(
+    node: Node, cursors: Mapping[str, str], requests: Iterable[tuple[str, str]], held: Mapping[str, int]
+) -> tuple[dict[str, str], str | None]:
+    """The addresses of a node's Pods by holder, and how far the walk through its range has come."""
+    pool = ipam.pod_pool(node.name, node.pod_range, ipam.cursor(cursors, node.pod_range))
+    given = pool.grant((ipam.Request(holder, None, where) for holder, where in requests), held)
+    moved: dict[str, str] = {}
+    ipam.remember(moved, node.pod_range, pool)
+    return {holder: to_text(ip) for holder, ip in given.items()}, moved.get(node.pod_range)
+
+
 def _pod(
-    pod: PendingPod, node: Node, uid: str, ip: int | None, targets: Sequence[_Target] | None,
-    values: containers.Values, ready: Mapping[str, bool],
+    pod: PendingPod, node: Node, ip: str | None, targets: Sequence[_Target], values: containers.Values, ready: bool
 ) -> Pod:
     template = pod.template
-    address = node.ip if ip is None else to_text(ip)
+    address, uid = ip or node.ip, _uid(pod, node)
     parts = template.containers
     if template.dynamic:
         fields = containers.PodFields(
@@ -161,7 +221,7 @@ def _pod(
         parts = _listening(parts, targets)
     return Pod(
         pod.namespace, pod.name, uid, address, node.name, pod.labels, parts, template.host_network, pod.owner,
-        bool(targets), ready.get(pod.key, not template.gated), template.body, template.terminating,
+        bool(targets), ready, template.body, template.terminating,
     )
 
 
@@ -178,7 +238,7 @@ def _infer_ports(
     """For each Pod (by position) that declares no port the target ports of the Services that select it, and a
     warning for each workload that this concerns."""
     inferred: dict[int, list[_Target]] = {}
-    silent = [not pod.is_static and _is_silent(pod.template) for pod in pending]
+    silent = [not pod.is_static and pod.template.silent for pod in pending]
     if not any(silent):
         return inferred, ()
     for item in service_objects:
@@ -202,16 +262,26 @@ def _infer_ports(
     return inferred, tuple(told.values())
 
 
-def _is_silent(template: Template) -> bool:
-    """Whether no container declares a port and the responder serves one of them."""
-    parts = template.containers
-    return not any(part.ports for part in parts) and any(part.image != containers.HOST_IMAGE for part in parts)
-
-
 def _service_grants(
-    manifest: Manifest, items: Sequence[Object], given: Mapping[str, int], leases: Leases, cursors: dict[str, str]
+    manifest: Manifest, items: tuple[Object, ...], given: Mapping[str, int], leases: Leases, cursors: dict[str, str],
+    memo: Memo,
 ) -> services.Grants:
     vpc = manifest.lab.vpc
+    pools = (vpc.service_range, vpc.external_range, "nodePorts", "serviceNumbers")
+    walked = {name: cursors[name] for name in pools if name in cursors}
+    causes = (
+        vpc, items, given, leases.cluster_ips, leases.load_balancer_ips, leases.node_ports, leases.service_numbers,
+        walked,
+    )
+    grants, moved = memo.one("grants", causes, lambda: _grants(vpc, items, given, leases, dict(walked)))
+    cursors |= moved
+    return grants
+
+
+def _grants(
+    vpc: VpcSpec, items: Sequence[Object], given: Mapping[str, int], leases: Leases, cursors: dict[str, str]
+) -> tuple[services.Grants, dict[str, str]]:
+    """What all Services get, and how far the walks through the pools have come."""
     fixed = ipam.service_addresses(vpc.service_range)
     present = {services.key(item) for item in items}
     kept = [address for service, address in fixed.items() if service not in present]
@@ -236,4 +306,5 @@ def _service_grants(
     ipam.remember(cursors, "serviceNumbers", pool)
     internal = services.load_balancer_requests(items, "internal")
     vips |= {request.holder: given[f"Service {request.holder}"] for request in internal}
-    return services.Grants(cluster_ips, node_ports, vips, numbers)
+    ips, external_ips = ({holder: to_text(ip) for holder, ip in some.items()} for some in (cluster_ips, vips))
+    return services.Grants(ips, node_ports, external_ips, numbers), cursors

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from nslab.api.objects import Body, Object
-from nslab.cluster.model import Container, Endpoint, Node, Pod
+from nslab.cluster.model import Container, Endpoint, Pod
 
 SAME_ZONE = ("PreferClose", "PreferSameZone")
 """Values of trafficDistribution that keep traffic in its zone where they can."""
@@ -15,8 +16,10 @@ SAME_ZONE = ("PreferClose", "PreferSameZone")
 class Labelled(Protocol):
     """What a selector looks at."""
 
-    namespace: str
-    labels: dict[str, str]
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def labels(self) -> dict[str, str]: ...
 
 
 class LabelIndex:
@@ -42,71 +45,67 @@ class LabelIndex:
         return [position for position in candidates if wanted <= self._pods[position].labels.items()]
 
 
-class EndpointSource:
-    """Endpoints of Services: of the Pods they select, or of the user's Endpoints and EndpointSlices.
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where addresses are: the zones of nodes by name, and the Pods by address, without hostNetwork ones."""
 
-    `selected` are the positions in `pods` for each Service with a selector. Endpoints come in the Pods' order, so
-    that a replica more or less moves no other.
-    """
+    zones: Mapping[str, str]
+    pods_by_ip: Mapping[str, str]
+
+
+def written(objects: Iterable[Object]) -> dict[str, tuple[Object, ...]]:
+    """The user's Endpoints and EndpointSlices by the key of their Service."""
+    found: dict[str, tuple[Object, ...]] = {}
+    for item in objects:
+        if item.kind == "EndpointSlice":
+            labels = (item.body.get("metadata") or {}).get("labels") or {}
+            key = f"{item.namespace}/{labels.get('kubernetes.io/service-name', '')}"
+        elif item.kind == "Endpoints":
+            key = f"{item.namespace}/{item.name}"
+        else:
+            continue
+        found[key] = (*found.get(key, ()), item)
+    return found
+
+
+class EndpointSource:
+    """Endpoints of one Service: of the Pods it selects, in their order, so that a replica more or less moves no
+    other, or, without a selector, of the user's Endpoints and EndpointSlices."""
 
     def __init__(
-        self, pods: Sequence[Pod], nodes: Mapping[str, Node], selected: Mapping[str, Sequence[int]],
-        objects: Iterable[Object],
+        self, service: Object, pods: Iterable[Pod], objects: Iterable[Object], places: Places
     ) -> None:
+        self._spec: Body = service.body["spec"]
         self._pods = pods
-        self._nodes = nodes
-        self._selected = selected
-        self._pods_by_ip = {pod.ip: pod.key for pod in pods if not pod.host_network}
-        self._written: dict[str, list[Object]] = {}
-        for item in objects:
-            if item.kind == "EndpointSlice":
-                labels = (item.body.get("metadata") or {}).get("labels") or {}
-                service = labels.get("kubernetes.io/service-name", "")
-                self._written.setdefault(f"{item.namespace}/{service}", []).append(item)
-            elif item.kind == "Endpoints":
-                self._written.setdefault(f"{item.namespace}/{item.name}", []).append(item)
-        self._known: dict[tuple[int, int | str, str, bool, bool], Endpoint | None] = {}
+        self._objects = objects
+        self._places = places
 
-    def of(self, service: Object, port: Body) -> tuple[Endpoint, ...]:
-        """The endpoints of one port of a Service, ready or not; none for ExternalName."""
-        spec = service.body["spec"]
+    def of(self, port: Body) -> tuple[Endpoint, ...]:
+        """The endpoints of one port, ready or not; none for ExternalName."""
+        spec = self._spec
         if spec.get("type") == "ExternalName":
             return ()
-        key = f"{service.namespace}/{service.name}"
         if not spec.get("selector"):
-            return self._of_written(key, port)
+            return self._of_written(port)
         target: int | str = port.get("targetPort") or port["port"]
         protocol = port.get("protocol", "TCP")
-        publish = bool(spec.get("publishNotReadyAddresses"))
-        hints = spec.get("trafficDistribution") in SAME_ZONE
-        known = self._known
-        found = []
-        for position in self._selected[key]:
-            identity = (position, target, protocol, publish, hints)
-            if identity in known:
-                endpoint = known[identity]
-            else:
-                endpoint = known[identity] = self._of_pod(self._pods[position], target, protocol, publish, hints)
-            if endpoint is not None:
-                found.append(endpoint)
-        return tuple(found)
+        found = (self._of_pod(pod, target, protocol) for pod in self._pods)
+        return tuple(endpoint for endpoint in found if endpoint is not None)
 
-    def _of_pod(
-        self, pod: Pod, target: int | str, protocol: str, publish: bool, hints: bool
-    ) -> Endpoint | None:
+    def _of_pod(self, pod: Pod, target: int | str, protocol: str) -> Endpoint | None:
         number = port_number(pod.containers, target, protocol)
         if number is None:
             return None
-        zone = self._nodes[pod.node].zone
+        zone = self._places.zones[pod.node]
+        ready = (pod.ready and not pod.terminating) or bool(self._spec.get("publishNotReadyAddresses"))
+        hinted = zone and self._spec.get("trafficDistribution") in SAME_ZONE
         return Endpoint(
-            pod.ip, number, pod.node, pod.key, (pod.ready and not pod.terminating) or publish, pod.ready,
-            pod.terminating, zone,
-            (zone,) if hints and zone else (),
+            pod.ip, number, pod.node, pod.key, ready, pod.ready, pod.terminating, zone, (zone,) if hinted else ()
         )
 
-    def _of_written(self, service: str, port: Body) -> tuple[Endpoint, ...]:
+    def _of_written(self, port: Body) -> tuple[Endpoint, ...]:
         found: dict[tuple[str, int], Endpoint] = {}
-        for item in self._written.get(service, ()):
+        for item in self._objects:
             read = self._of_slice if item.kind == "EndpointSlice" else self._of_subsets
             for endpoint in read(item.body, port):
                 found.setdefault((endpoint.ip, endpoint.port), endpoint)
@@ -124,7 +123,7 @@ class EndpointSource:
                 hints = (item.get("hints") or {}).get("forZones") or ()
                 for address in item["addresses"]:
                     yield Endpoint(
-                        address, number, item.get("nodeName") or "", self._pods_by_ip.get(address, ""), ready,
+                        address, number, item.get("nodeName") or "", self._places.pods_by_ip.get(address, ""), ready,
                         ready if serving is None else serving, terminating, item.get("zone") or "",
                         tuple(hint["name"] for hint in hints),
                     )
@@ -136,8 +135,8 @@ class EndpointSource:
                     for item in subset.get(field) or ():
                         address, node = item["ip"], item.get("nodeName") or ""
                         yield Endpoint(
-                            address, number, node, self._pods_by_ip.get(address, ""), ready, ready,
-                            zone=self._nodes[node].zone if node in self._nodes else "",
+                            address, number, node, self._places.pods_by_ip.get(address, ""), ready, ready,
+                            zone=self._places.zones.get(node, ""),
                         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from nslab.api.objects import LabSpec, NodeSpec, Object
 from nslab.cluster import ipam, services
 from nslab.cluster.ipv4 import to_int, to_text
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Client, Leases, Node, Taint
 
 ZONE = "topology.kubernetes.io/zone"
@@ -42,17 +43,18 @@ def addresses(
 
 
 def nodes(
-    lab: LabSpec, objects: Iterable[Object], given: Mapping[str, int], leased_ranges: Mapping[str, str]
+    lab: LabSpec, objects: Iterable[Object], given: Mapping[str, int], leased_ranges: Mapping[str, str], memo: Memo
 ) -> dict[str, Node]:
     """The Lab's nodes with their addresses and Pod ranges; taints and cordon come from the Node objects."""
     written = {item.name: item for item in objects if item.kind == "Node"}
     places = {node.name: written[node.name].where if node.name in written else lab.where for node in lab.nodes}
     prefix = ipam.pod_prefix(lab.cluster.max_pods_per_node)
     ranges = ipam.pod_ranges(lab.nodes, lab.vpc.pod_range, prefix, leased_ranges, places)
-    return {
-        spec.name: _node(spec, written.get(spec.name), to_text(given[f"Node {spec.name}"]), ranges[spec.name])
+    causes = {
+        spec.name: (spec, written.get(spec.name), to_text(given[f"Node {spec.name}"]), ranges[spec.name])
         for spec in lab.nodes
     }
+    return memo.each("nodes", causes, lambda name: _node(*causes[name]))
 
 
 def clients(lab: LabSpec, given: Mapping[str, int]) -> dict[str, Client]:

@@ -219,6 +219,12 @@ class Cluster:
             found.setdefault(target, {})[effect] = value
         return found
 
+    def broken(self, pod: Pod) -> bool:
+        """Whether a fault of its own, or the death of its node, may keep a Pod from being ready."""
+        return bool(self.faults) and (
+            f"pod/{pod.key}" in self.faults_of or self.suffers(f"node/{pod.node}", "dead")
+        )
+
     def suffers(self, target: str, effect: str) -> bool:
         """Whether the target ("pod/kube-system/kube-proxy-n1") has a fault of that effect ("crash")."""
         return effect in self.faults_of.get(target, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nslab import __version__
@@ -78,8 +78,10 @@ def pod_status(cluster: Cluster, pod: Pod) -> Body:
     probes = {container.name: container.probes for container in pod.containers}
     ready = "True" if pod.ready else "False"
 
+    effects = cluster.faults_of.get(f"pod/{pod.key}", {})
+
     def statuses(field: str) -> list[Body]:
-        return [_container_status(pod, body, probes[body["name"]]) for body in spec.get(field) or ()
+        return [_container_status(pod, body, probes[body["name"]], effects) for body in spec.get(field) or ()
                 if body["name"] in probes]
 
     conditions: list[Body] = [
@@ -100,12 +102,16 @@ def pod_status(cluster: Cluster, pod: Pod) -> Body:
     return {**status, "initContainerStatuses": sidecars} if sidecars else status
 
 
-def _container_status(pod: Pod, body: Body, probes: Body) -> Body:
-    gated = "readiness" in probes or "startup" in probes
-    return {
+def _container_status(pod: Pod, body: Body, probes: Body, effects: Mapping[str, str]) -> Body:
+    """`effects` are those of the Pod's faults."""
+    gated = "readiness" in probes or "startup" in probes or "unready" in effects
+    status: Body = {
         "name": body["name"], "image": body.get("image", ""), "imageID": "", "restartCount": 0, "started": True,
         "ready": pod.ready or not gated, "state": {"running": {}},
     }
+    if "crash" in effects:
+        status |= {"started": False, "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    return status
 
 
 def node_object(cluster: Cluster, node: Node) -> Body:
@@ -172,5 +178,8 @@ def _identified(body: Body, created: str) -> Body:
     status = {**body["status"], "startTime": created}
     for field in ("containerStatuses", "initContainerStatuses"):
         if field in status:
-            status[field] = [{**item, "state": {"running": {"startedAt": created}}} for item in status[field]]
+            status[field] = [
+                {**item, "state": {"running": {"startedAt": created}}} if "running" in item["state"] else item
+                for item in status[field]
+            ]
     return {**body, "metadata": metadata, "status": status}

@@ -34,14 +34,17 @@ def place(
     Raises CapacityError for the first Pod that fits nowhere, with the count of nodes for each reason.
     """
     wanted = list(pods)
+    bound = [pod.node if pod.template.uid or pod.is_static else "" for pod in wanted]
+    if nodes.keys() >= set(bound):  # whoever did it: that stands, and there is nothing to choose
+        return bound
     board = Board(wanted, nodes, dict.fromkeys(nodes, max_pods))
     placed: dict[int, str] = {}
     for index, pod in enumerate(wanted):
-        if (pod.template.uid or pod.is_static) and pod.node in nodes:  # bound, whoever did it: that stands
+        if bound[index] in nodes:
             placed[index] = pod.node
             board.put(pod, pod.node)
             continue
-        lease = leases.get(f"{pod.key}#{pod.digest}", "")
+        lease = leases.get(pod.lease, "")
         if not pod.node and lease in nodes and board.keeps(pod, nodes[lease]):
             placed[index] = lease
             board.put(pod, lease)

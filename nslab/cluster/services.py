@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nslab.api.objects import Body, Object
 from nslab.cluster.ipam import Request
-from nslab.cluster.ipv4 import to_int, to_text
+from nslab.cluster.ipv4 import to_int
 from nslab.cluster.model import Endpoint, Service, ServicePort
 
 INTERNAL_ANNOTATIONS = ("networking.gke.io/load-balancer-type", "cloud.google.com/load-balancer-type")
@@ -16,14 +16,22 @@ INTERNAL_CLASS = "networking.gke.io/l4-regional-internal"
 AFFINITY_TIMEOUT = 10800
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grants:
     """What the pools gave, by holder (see model.Leases)."""
 
-    cluster_ips: Mapping[str, int]
+    cluster_ips: Mapping[str, str]
     node_ports: Mapping[str, int]
-    load_balancer_ips: Mapping[str, int]
+    load_balancer_ips: Mapping[str, str]
     numbers: Mapping[str, int]
+
+    def of(self, item: Object) -> tuple[str | int | None, ...]:
+        """All that one Service was given."""
+        service = key(item)
+        holders = [port_holder(service, port) for port in item.body["spec"].get("ports") or ()]
+        ports = (*map(self.node_ports.get, holders), *map(self.numbers.get, holders))
+        check = self.node_ports.get(health_check_holder(service))
+        return (self.cluster_ips.get(service), self.load_balancer_ips.get(service), check, *ports)
 
 
 def key(item: Object) -> str:
@@ -102,9 +110,7 @@ def number_requests(items: Iterable[Object]) -> Iterator[Request]:
             yield Request(port_holder(service, port), None, item.where)
 
 
-def build(
-    item: Object, grants: Grants, endpoints: Callable[[Object, Body], tuple[Endpoint, ...]]
-) -> Service:
+def build(item: Object, grants: Grants, endpoints: Callable[[Body], tuple[Endpoint, ...]]) -> Service:
     """The Service of an object; `endpoints` gives those of one of its ports."""
     spec = item.body["spec"]
     service = key(item)
@@ -120,13 +126,13 @@ def build(
         holder = port_holder(service, port)
         ports.append(ServicePort(
             port.get("name", ""), port.get("protocol", "TCP"), port["port"], port.get("targetPort", port["port"]),
-            grants.node_ports.get(holder, 0), grants.numbers[holder], endpoints(item, port),
+            grants.node_ports.get(holder, 0), grants.numbers[holder], endpoints(port),
         ))
     return Service(
-        item.namespace, item.name, kind, "" if address is None else to_text(address), tuple(ports),
+        item.namespace, item.name, kind, address or "", tuple(ports),
         spec.get("selector") or {}, affinity,
         spec.get("externalTrafficPolicy", "Cluster"), spec.get("internalTrafficPolicy", "Cluster"),
-        tuple(spec.get("externalIPs") or ()), () if vip is None else (to_text(vip),),
+        tuple(spec.get("externalIPs") or ()), (vip,) if vip else (),
         tuple(spec.get("loadBalancerSourceRanges") or ()), grants.node_ports.get(health_check_holder(service), 0),
         bool(spec.get("publishNotReadyAddresses")), spec.get("externalName", ""), item.body,
     )

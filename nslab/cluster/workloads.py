@@ -6,14 +6,15 @@ replicas are the three there were, and a changed template gives new ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from json import dumps
 
 from nslab.api.objects import Body, Object
 from nslab.cluster import containers
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Container, Node
 
 # rand.SafeEncodeString of apimachinery: neither vowels nor digits that look like them, so no words.
@@ -40,6 +41,10 @@ class Template:
         self.containers: tuple[Container, ...] = containers.parse(self.spec)
         self.host_network = bool(self.spec.get("hostNetwork"))
         self.dynamic = any(containers.is_dynamic(item) for item in containers.running(self.spec))
+        # The responder serves one of its containers, and none says on which port.
+        self.silent = not any(part.ports for part in self.containers) and any(
+            part.image != containers.HOST_IMAGE for part in self.containers
+        )
         self.gated = any("readiness" in item.probes or "startup" in item.probes for item in self.containers)
 
     @property
@@ -57,9 +62,10 @@ class Template:
         )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PendingPod:
-    """A Pod that has no node yet. `node` is set where nothing else will do: nodeName, or a DaemonSet's."""
+    """A Pod that has no node yet. `node` is set where nothing else will do: nodeName, or a DaemonSet's. `key` is
+    NAMESPACE/NAME, and `lease` what it holds its node by."""
 
     namespace: str
     name: str
@@ -68,10 +74,12 @@ class PendingPod:
     template: Template
     owner: tuple[str, str]
     node: str = ""
+    key: str = field(init=False)
+    lease: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        return f"{self.namespace}/{self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.namespace}/{self.name}")
+        object.__setattr__(self, "lease", f"{self.key}#{self.digest}")
 
     @property
     def is_static(self) -> bool:
@@ -86,22 +94,28 @@ def safe_hash(text: str, length: int) -> str:
 
 
 def expand(
-    objects: Iterable[Object], nodes: Iterable[Node], admits: Callable[[Template, Node], bool]
+    objects: Sequence[Object], nodes: Iterable[Node], admits: Callable[[Template, Node], bool], memo: Memo
 ) -> Iterator[PendingPod]:
     """The Pods of all workloads among `objects`, in the objects' order and then by ordinal. `admits` says whether a
     DaemonSet's Pod may run on a node. CronJobs give none: nothing runs until its time comes."""
     everywhere = tuple(nodes)
+    bare = {(item.namespace, item.name): item for item in objects if item.kind == "Pod"}
+    pods = memo.each("pods", {key: (item,) for key, item in bare.items()}, lambda key: _bare(bare[key]))
     for item in objects:
         if item.kind not in _KINDS:
             continue
         if item.kind == "Pod":
-            template = Template(item, item.body)
-            node = template.spec.get("nodeName", "")
-            yield _pod(template, item.name, template.labels, controller(template.metadata), node)
+            yield pods[item.namespace, item.name]
         elif item.kind == "DaemonSet":
             yield from _daemons(Template(item, daemon_template(item.body)), everywhere, admits)
         else:
             yield from _replicas(item)
+
+
+def _bare(item: Object) -> PendingPod:
+    template = Template(item, item.body)
+    node = template.spec.get("nodeName", "")
+    return _pod(template, item.name, template.labels, controller(template.metadata), node)
 
 
 def replicas(item: Object) -> int:

@@ -21,9 +21,10 @@ count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from nslab.cluster import naming
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Node, Pod
 from nslab.components.part import first_host, node_identity, part, pod_mac
 from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
@@ -41,20 +42,35 @@ BRIDGE_SYSCTLS = {
 }
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """Every Pod's netns and link, and what its node needs to reach it."""
-    routed = cluster.lab.cluster.network_policy
+    memo = memo or Memo()
+    lab, routed = cluster.lab, cluster.lab.cluster.network_policy
+    common = (lab.name, lab.vpc.mtu, routed)
+    on_node = {
+        name: [pod for pod in pods if not pod.host_network] for name, pods in cluster.pods_by_node.items()
+    }
+    shown = {name: tuple((pod.key, pod.ip) for pod in pods) for name, pods in on_node.items()}
+    nodes = {node.name: (common, node.pod_range, shown[node.name]) for node in cluster.nodes.values()}
+    node_netns = _routed_node if routed else _bridged_node
+    inside = memo.each("cni node", nodes, lambda name: node_netns(cluster, cluster.nodes[name], on_node[name]))
+    beside = memo.each("cni neighbours", nodes, lambda name: _beside(cluster.nodes[name], on_node[name], routed))
+    pods = {
+        pod.key: (common, name, cluster.nodes[name].pod_range, pod.uid, pod.ip, beside[name])
+        for name, here in on_node.items() for pod in here
+    }
+    own = memo.each("cni pod", pods, lambda key: _pod(cluster, cluster.pods[key], routed, beside))
     netns: dict[str, Netns] = {}
-    for node in cluster.nodes.values():
-        pods = [pod for pod in cluster.pods_by_node[node.name] if not pod.host_network]
-        inside = _routed_node(cluster, node, pods) if routed else _bridged_node(cluster, node, pods)
-        netns[inside.name] = inside
-        gateway = _neighbours(POD_LINK, [first_host(node.pod_range)])
-        beside = gateway if routed else gateway | _neighbours(POD_LINK, [pod.ip for pod in pods])
-        for pod in pods:
-            own = _pod(cluster, node, pod, routed, beside)
-            netns[own.name] = own
-    return NetState(cluster.lab.name, netns)
+    for name, here in on_node.items():
+        netns[inside[name].name] = inside[name]
+        netns.update((own[pod.key].name, own[pod.key]) for pod in here)
+    return NetState(lab.name, netns)
+
+
+def _beside(node: Node, pods: list[Pod], routed: bool) -> frozenset[Neighbour]:
+    """Whom the Pods of a node know: their gateway, and on a bridge each other."""
+    gateway = _neighbours(POD_LINK, [first_host(node.pod_range)])
+    return gateway if routed else gateway | _neighbours(POD_LINK, [pod.ip for pod in pods])
 
 
 def host_link(pod: Pod) -> str:
@@ -98,8 +114,8 @@ def _host_links(
         )
 
 
-def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool, neighbours: frozenset[Neighbour]) -> Netns:
-    lab = cluster.lab.name
+def _pod(cluster: Cluster, pod: Pod, routed: bool, beside: Mapping[str, frozenset[Neighbour]]) -> Netns:
+    lab, node = cluster.lab.name, cluster.nodes[pod.node]
     link = Link(
         POD_LINK, "veth", stamp(lab, f"pod {pod.key} eth0"), cluster.lab.vpc.mtu,
         peer=(node_identity(cluster, node)[0], host_link(pod)), mac=pod_mac(pod.ip),
@@ -108,7 +124,7 @@ def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool, neighbours: froze
     default = Route("0.0.0.0/0", link=POD_LINK, via=first_host(node.pod_range), onlink=routed)
     return part(
         naming.pod_netns(lab, pod), pod.uid, links=[link], addresses=[Address(POD_LINK, f"{pod.ip}/{length}")],
-        routes=[default], neighbours=neighbours,
+        routes=[default], neighbours=beside[pod.node],
     )
 
 

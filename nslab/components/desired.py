@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.components import cni, ip_masq, kube_proxy, network_policy, pod_files, vpc
 from nslab.components.faults import broken
-from nslab.netstate.model import NetState, join
+from nslab.netstate.model import NetState, joined, pieces
 
 
-def desired(cluster: Cluster, *, netem: bool = False) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None, *, netem: bool = False) -> NetState:
     """The NetState of a Cluster, its faults included. `netem` says whether the kernel can lose packets by that.
+    What is wanted as it was the last time with this `memo` is the same object.
     Raises ManifestError where a component cannot read an object that is its own."""
+    memo = memo or Memo()
     components = (
         vpc.desired, cni.desired, kube_proxy.desired, ip_masq.desired, network_policy.desired, pod_files.desired,
     )
-    return broken(join(cluster.lab.name, (component(cluster) for component in components)), cluster, netem)
+    wanted, files = pieces(component(cluster, memo) for component in components)
+    netns = memo.each("netns", {name: (those,) for name, those in wanted.items()}, lambda name: joined(wanted[name]))
+    return broken(NetState(cluster.lab.name, netns, files), cluster, netem)

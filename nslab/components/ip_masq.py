@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from nslab.api.objects import Object
-from nslab.cluster.model import Cluster
+from nslab.cluster.memo import Memo
+from nslab.cluster.model import Cluster, Node
 from nslab.components.part import node_identity, owner, part
 from nslab.components.prefixes import merge, without
 from nslab.errors import ManifestError
@@ -33,32 +34,39 @@ LINK_LOCAL = "169.254.0.0/16"
 NON_MASQUERADE_SET = "non-masquerade-cidrs"
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """The table `ip ip-masq` of every node. Raises ManifestError where the agent's ConfigMap makes no sense."""
-    prefixes = Set(
-        NON_MASQUERADE_SET, (IPV4_ADDR,), {(prefix,): None for prefix in non_masquerade_cidrs(cluster)}, interval=True
+    memo = memo or Memo()
+    prefixes = memo.one(
+        "ip-masq prefixes", (cluster.lab.vpc, _config_map(cluster)), lambda: Set(
+            NON_MASQUERADE_SET, (IPV4_ADDR,), {(prefix,): None for prefix in non_masquerade_cidrs(cluster)},
+            interval=True,
+        ),
     )
-    netns: dict[str, Netns] = {}
-    for node in cluster.nodes.values():
-        name, uid = node_identity(cluster, node)
-        # Right after kube-proxy, whose decision about a Service's connection comes first.
-        chain = Chain("postrouting", hook=Hook("nat", "postrouting", 101), rules=(
-            Rule(
-                (
-                    InPrefix(IP_SADDR, node.pod_range), FibLocal("daddr", negate=True),
-                    InSet((IP_DADDR,), NON_MASQUERADE_SET, negate=True), Masquerade(),
-                ),
-                "a Pod of this node to the outside: with the node's address",
+    nodes = {node.name: (cluster.lab.name, node.pod_range, prefixes) for node in cluster.nodes.values()}
+    netns = memo.each("ip-masq", nodes, lambda name: _node(cluster, cluster.nodes[name], prefixes))
+    return NetState(cluster.lab.name, {each.name: each for each in netns.values()})
+
+
+def _node(cluster: Cluster, node: Node, prefixes: Set) -> Netns:
+    name, uid = node_identity(cluster, node)
+    # Right after kube-proxy, whose decision about a Service's connection comes first.
+    chain = Chain("postrouting", hook=Hook("nat", "postrouting", 101), rules=(
+        Rule(
+            (
+                InPrefix(IP_SADDR, node.pod_range), FibLocal("daddr", negate=True),
+                InSet((IP_DADDR,), NON_MASQUERADE_SET, negate=True), Masquerade(),
             ),
-        ))
-        table = Table("ip", "ip-masq", (chain,), (prefixes,), owner(cluster.lab.name))
-        netns[name] = part(name, uid, tables=[table])
-    return NetState(cluster.lab.name, netns)
+            "a Pod of this node to the outside: with the node's address",
+        ),
+    ))
+    return part(name, uid, tables=[Table("ip", "ip-masq", (chain,), (prefixes,), owner(cluster.lab.name))])
 
 
 def non_masquerade_cidrs(cluster: Cluster) -> list[str]:
     """The ranges towards which Pods keep their address, merged."""
-    config = _agent_config(cluster)
+    item = _config_map(cluster)
+    config = _parse(item, (item.body.get("data") or {}).get("config", "")) if item else {}
     link_local = [] if config.get("masqLinkLocal") else [LINK_LOCAL]
     if "nonMasqueradeCIDRs" in config:
         return merge([*(config["nonMasqueradeCIDRs"] or []), *link_local])
@@ -66,11 +74,10 @@ def non_masquerade_cidrs(cluster: Cluster) -> list[str]:
     return without([*DEFAULT_NON_MASQUERADE, *link_local], [vpc.external_range, vpc.internet_range])
 
 
-def _agent_config(cluster: Cluster) -> dict[str, Any]:
-    for item in cluster.objects:
-        if (item.kind, item.namespace, item.name) == ("ConfigMap", "kube-system", "ip-masq-agent"):
-            return _parse(item, (item.body.get("data") or {}).get("config", ""))
-    return {}
+def _config_map(cluster: Cluster) -> Object | None:
+    """What the agent is told."""
+    found = (item for item in cluster.objects if item.kind == "ConfigMap" and item.name == "ip-masq-agent")
+    return next((item for item in found if item.namespace == "kube-system"), None)
 
 
 def _parse(item: Object, text: str) -> dict[str, Any]:

@@ -33,12 +33,14 @@ Sources: kubernetes/pkg/proxy/nftables (README.md, proxier.go), KEP-3866; KEP-20
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from zlib import crc32
 
+from nslab.cluster.memo import Causes, Memo
 from nslab.cluster.model import Cluster, Endpoint, Node, Service, ServicePort
-from nslab.components.kube_proxy_chains import ALL_ENDPOINTS, LOCAL_ENDPOINTS, Balancer, chains
+from nslab.components.kube_proxy_chains import ALL_ENDPOINTS, LOCAL_ENDPOINTS, Balancer, Need, chains
 from nslab.components.part import node_identity, owner, part
 from nslab.components.prefixes import merge
 from nslab.components.service_endpoints import cluster_endpoints, local_endpoints
@@ -62,21 +64,31 @@ OPT_OUT_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernete
 """A Service with one of these labels is another proxy's, or nobody's."""
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """The table `ip kube-proxy` of every node."""
-    services = [service for service in cluster.services.values() if is_proxied(service)]
-    shared = tuple(_frontend_sets(services))
-    zones = _by_zone(cluster, services)
-    local = _by_node(cluster, services)
-    all_chains = chains(cluster.lab.vpc, [*zones.values(), *local.values()])
-    hairpins = _hairpins(cluster, services)
-    netns: dict[str, Netns] = {}
-    for node in cluster.nodes.values():
-        name, uid = node_identity(cluster, node)
-        sets = (*shared, *zones[node.zone].sets(), *local[node.name].sets(), *_own_sets(node, hairpins[node.name]))
-        table = Table(*TABLE, all_chains, sets, owner(cluster.lab.name))
-        netns[name] = part(name, uid, tables=[table])
-    return NetState(cluster.lab.name, netns)
+    memo = memo or Memo()
+    services = {key: service for key, service in cluster.services.items() if is_proxied(service)}
+    whole: dict[str, Causes] = {key: (service,) for key, service in services.items()}
+    frontends = tuple(memo.each("kube-proxy frontend", whole, lambda key: _frontend(services[key])).values())
+    shared = memo.one("kube-proxy frontends", frontends, lambda: tuple(_frontend_sets(frontends)))
+    zones = _by_zone(cluster, services, memo)
+    local = _by_node(cluster, services, memo)
+    needs = frozenset[Need]().union(*(backends.needs for backends in (*zones.values(), *local.values())))
+    all_chains = memo.one("kube-proxy chains", (cluster.lab.vpc, needs), lambda: chains(cluster.lab.vpc, needs))
+    hairpins = _hairpins(cluster, services, memo)
+    own: dict[str, Causes] = {node.name: (node.ip, hairpins[node.name]) for node in cluster.nodes.values()}
+    own_sets = memo.each("kube-proxy own sets", own, lambda name: _own_sets(cluster.nodes[name], hairpins[name]))
+    sets = {
+        node.name: (*shared, *zones[node.zone].sets(), *local[node.name].sets(), *own_sets[node.name])
+        for node in cluster.nodes.values()
+    }
+
+    def table(name: str) -> Netns:
+        rules = Table(*TABLE, all_chains, sets[name], owner(cluster.lab.name))
+        return part(*node_identity(cluster, cluster.nodes[name]), tables=[rules])
+
+    netns = memo.each("kube-proxy", {name: (cluster.lab.name, all_chains, sets[name]) for name in sets}, table)
+    return NetState(cluster.lab.name, {each.name: each for each in netns.values()})
 
 
 def is_proxied(service: Service) -> bool:
@@ -137,12 +149,12 @@ class _Backends:
     endpoints: Elements = field(default_factory=dict)
     affinity_slots: Elements = field(default_factory=dict)
     missing: Elements = field(default_factory=dict)
-    needs: set[tuple[int, int]] = field(default_factory=set)
+    needs: set[Need] = field(default_factory=set)
     made: tuple[Set, ...] = ()
 
     def add(self, number: int, chosen: list[Endpoint], affinity_timeout: int) -> None:
         """Balance the connections with the ct mark `number` over `chosen`, which is not empty."""
-        self.needs.add((len(chosen), affinity_timeout))
+        self.needs.add((self.balancer.prefix, len(chosen), affinity_timeout))
         self.service_ports[number,] = goto(self.balancer.chain(len(chosen), affinity_timeout))
         for slot, endpoint in enumerate(chosen):
             target = (endpoint.ip, endpoint.port)
@@ -151,6 +163,14 @@ class _Backends:
                 identity = ENDPOINT_IDENTITY | crc32(f"{endpoint.ip}:{endpoint.port}".encode())
                 self.endpoints[number, identity] = target
                 self.affinity_slots[number, slot] = (identity,)
+
+    def include(self, other: _Backends) -> None:
+        """Balance what `other` balances too."""
+        self.service_ports.update(other.service_ports)
+        self.endpoints.update(other.endpoints)
+        self.affinity_slots.update(other.affinity_slots)
+        self.missing.update(other.missing)
+        self.needs |= other.needs
 
     def sets(self) -> tuple[Set, ...]:
         """The maps: the same objects at every call, so that nodes which share these backends share them."""
@@ -165,19 +185,34 @@ class _Backends:
         return self.made
 
 
-def _by_zone(cluster: Cluster, services: list[Service]) -> dict[str, _Backends]:
+def _by_zone(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, _Backends]:
     """The backends of variant 0 for each zone: one and the same for all, unless endpoints carry topology hints."""
     zones = {node.zone for node in cluster.nodes.values()}
-    ports = [(service, port) for service in services for port in service.ports]
-    if not any(endpoint.zone_hints for _, port in ports for endpoint in port.endpoints):
-        everywhere = _all_backends(ports, "")
-        return dict.fromkeys(zones, everywhere)
-    return {zone: _all_backends(ports, zone) for zone in zones}
+    if not any(_is_hinted(service) for service in services.values()):
+        return dict.fromkeys(zones, _all_backends(services, "", memo))
+    return {zone: _all_backends(services, zone, memo) for zone in zones}
 
 
-def _all_backends(ports: list[tuple[Service, ServicePort]], zone: str) -> _Backends:
+def _is_hinted(service: Service) -> bool:
+    return any(endpoint.zone_hints for port in service.ports for endpoint in port.endpoints)
+
+
+def _all_backends(services: Mapping[str, Service], zone: str, memo: Memo) -> _Backends:
+    whole: dict[str, Causes] = {key: (service,) for key, service in services.items()}
+    each = memo.each(f"kube-proxy backends {zone}", whole, lambda key: _service_backends(services[key], zone))
+
+    def together() -> _Backends:
+        backends = _Backends(ALL_ENDPOINTS)
+        for one in each.values():
+            backends.include(one)
+        return backends
+
+    return memo.one(f"kube-proxy all backends {zone}", tuple(each.values()), together)
+
+
+def _service_backends(service: Service, zone: str) -> _Backends:
     backends = _Backends(ALL_ENDPOINTS)
-    for service, port in ports:
+    for port in service.ports:
         chosen = cluster_endpoints(port, zone)
         if chosen and _uses_all_endpoints(service):
             backends.add(mark(port, ALL), chosen, service.affinity_timeout)
@@ -187,11 +222,16 @@ def _all_backends(ports: list[tuple[Service, ServicePort]], zone: str) -> _Backe
     return backends
 
 
-def _by_node(cluster: Cluster, services: list[Service]) -> dict[str, _Backends]:
+def _by_node(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, _Backends]:
     """The backends of variant 1 for each node; nodes share one object where no Service has a Local policy."""
-    with_local = [
-        service for service in services if internal_variant(service) == LOCAL or external_variant(service) != ALL
-    ]
+    with_local = tuple(
+        service for service in services.values()
+        if internal_variant(service) == LOCAL or external_variant(service) != ALL
+    )
+    return memo.one("kube-proxy local", (tuple(cluster.nodes), with_local), lambda: _local(cluster, with_local))
+
+
+def _local(cluster: Cluster, with_local: Iterable[Service]) -> dict[str, _Backends]:
     if not with_local:
         return dict.fromkeys(cluster.nodes, _Backends(LOCAL_ENDPOINTS))
     by_node = {name: _Backends(LOCAL_ENDPOINTS) for name in cluster.nodes}
@@ -207,8 +247,24 @@ def _by_node(cluster: Cluster, services: list[Service]) -> dict[str, _Backends]:
     return by_node
 
 
-def _frontend_sets(services: list[Service]) -> Iterator[Set]:
+class _Frontend(NamedTuple):
+    """What clients see of a Service: itself without its endpoints, and the ports that have some."""
+
+    service: Service
+    ports: tuple[ServicePort, ...]
+
+
+def _frontend(service: Service) -> _Frontend:
+    bare = tuple(replace(port, endpoints=()) for port in service.ports)
+    answered = tuple(
+        shown for shown, port in zip(bare, service.ports, strict=True) if cluster_endpoints(port, "")
+    )
+    return _Frontend(replace(service, ports=bare, body={}), answered)
+
+
+def _frontend_sets(frontends: Sequence[_Frontend]) -> Iterator[Set]:
     """What clients address: equal on every node."""
+    services = [frontend.service for frontend in frontends]
     service_ips: Elements = {}
     node_ports: Elements = {}
     external_local: Elements = {}
@@ -232,20 +288,18 @@ def _frontend_sets(services: list[Service]) -> Iterator[Set]:
     yield Set("service-nodeports", (INET_PROTO, INET_SERVICE), node_ports, (MARK,))
     yield Set("external-local-services", (MARK,), external_local)
     yield Set("source-kept", (MARK,), source_kept)
-    yield from _firewall_sets(services)
+    yield from _firewall_sets(frontends)
     yield Set("affinity", (IPV4_ADDR, MARK), value_type=(MARK,), dynamic=True)
 
 
-def _firewall_sets(services: list[Service]) -> Iterator[Set]:
+def _firewall_sets(frontends: Iterable[_Frontend]) -> Iterator[Set]:
     guarded: Elements = {}
     allowed: Elements = {}
-    for service in services:
+    for service, answered in frontends:
         if not service.source_ranges:
             continue
         ranges = merge(service.source_ranges)
-        for port in service.ports:
-            if not cluster_endpoints(port, ""):
-                continue  # Whoever asks is refused at filter priority, as by kube-proxy.
+        for port in answered:  # Whoever asks for another is refused at filter priority, as by kube-proxy.
             for address in service.load_balancer_ips:
                 frontend = (address, PROTOCOLS[port.protocol], port.port)
                 guarded[frontend] = None
@@ -254,16 +308,20 @@ def _firewall_sets(services: list[Service]) -> Iterator[Set]:
     yield Set("firewall-allowed", (*FRONTEND_TYPE, IPV4_ADDR), allowed, interval=True)
 
 
-def _hairpins(cluster: Cluster, services: list[Service]) -> dict[str, Elements]:
+def _hairpins(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, Elements]:
     """Of each node, its endpoints' addresses as (source, destination) pairs of a connection to oneself."""
+    placed = memo.each(
+        "kube-proxy placed", {key: (service,) for key, service in services.items()},
+        lambda key: {
+            (endpoint.ip, endpoint.node): None for port in services[key].ports for endpoint in port.endpoints
+        },
+    )
     by_node: dict[str, Elements] = {name: {} for name in cluster.nodes}
-    node_of = {ip: pod.node for ip, pod in cluster.pods_by_ip.items()}
-    for service in services:
-        for port in service.ports:
-            for endpoint in port.endpoints:
-                node = endpoint.node or node_of.get(endpoint.ip)
-                if node in by_node:
-                    by_node[node][endpoint.ip, endpoint.ip] = None
+    for those in placed.values():
+        for ip, node in those:
+            place = node or getattr(cluster.pods_by_ip.get(ip), "node", "")
+            if place in by_node:
+                by_node[place][ip, ip] = None
     return by_node
 
 

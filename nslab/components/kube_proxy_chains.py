@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from nslab.api.objects import VpcSpec
 from nslab.nft.objects import Chain, Hook, Rule
@@ -75,16 +74,12 @@ ALL_ENDPOINTS = Balancer("", "no-endpoint-services")
 LOCAL_ENDPOINTS = Balancer("local-", "no-local-endpoint-services")
 
 
-class Backends(Protocol):
-    """What asks for a chain: a balancer and the (number of endpoints, affinity timeout) it needs chains for."""
-
-    balancer: Balancer
-    needs: set[tuple[int, int]]
+Need = tuple[str, int, int]
+"""A balancing chain: the balancer's prefix, the number of endpoints, and the affinity timeout."""
 
 
-def chains(vpc: VpcSpec, backends: Iterable[Backends]) -> tuple[Chain, ...]:
-    """All chains, with one balancing chain for each number of endpoints and affinity timeout in use."""
-    needs = {(each.balancer.prefix, count, timeout) for each in backends for count, timeout in each.needs}
+def chains(vpc: VpcSpec, needs: Iterable[Need]) -> tuple[Chain, ...]:
+    """All chains, with one balancing chain for each of `needs`."""
     balancers = {balancer.prefix: balancer for balancer in (ALL_ENDPOINTS, LOCAL_ENDPOINTS)}
     balancing = [_balancing(balancers[prefix], count, timeout) for prefix, count, timeout in sorted(needs)]
     return (*_base_chains(), *_service_chains(vpc), *balancing)

@@ -14,7 +14,7 @@ and they to it, is not forwarded and so never judged: kubelets' probes always co
                   all others
     egress-ports-P   by protocol and port: return, else goto denied-egress
     denied-egress    the Pod to itself, through a Service  --egress-own-->  return; all others are dropped
-    dropped       remembered in the set `drops` for half a minute, counted, dropped
+    dropped       remembered in the set `drops` for two seconds, counted, dropped
 
 Pods with the same policies share a group, groups with the same ports a chain of ports: a node has at most as many
 groups as Pods, and a packet is looked up a constant number of times, however many policies there are. All tiers are
@@ -68,7 +68,7 @@ from nslab.components.policy_rules import (
 )
 from nslab.components.policy_selection import Choice, Selection
 from nslab.components.spans import NOTHING, Spans
-from nslab.netstate.model import Netns, NetState
+from nslab.netstate.model import NetState
 from nslab.nft.datatypes import IPV4_ADDR, VERDICT, Datatype
 from nslab.nft.objects import Chain, Set, Table
 from nslab.nft.statements import RETURN, goto
@@ -91,12 +91,13 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """The table `ip network-policy` of every node; none where the Lab's cluster does not enforce policies."""
     if not cluster.lab.cluster.network_policy:
         return NetState(cluster.lab.name, {})
-    compiled = compile_policies(cluster, memo or Memo())
-    netns: dict[str, Netns] = {}
-    for node in cluster.nodes.values():
-        name, uid = node_identity(cluster, node)
-        netns[name] = part(name, uid, tables=[compiled.tables[node.name]])
-    return NetState(cluster.lab.name, netns)
+    memo = memo or Memo()
+    tables = compile_policies(cluster, memo).tables
+    netns = memo.each(
+        "network-policy", {name: (table,) for name, table in tables.items()},
+        lambda name: part(*node_identity(cluster, cluster.nodes[name]), tables=[tables[name]]),
+    )
+    return NetState(cluster.lab.name, {each.name: each for each in netns.values()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ Way = Literal["egress", "ingress", "own"]
 DROPS: Final = "drops"
 """The dynamic set of dropped connections: original source, destination, protocol, source port, destination port."""
 
-DROPS_KEPT: Final = 30
+DROPS_KEPT: Final = 2
 """Seconds for which a dropped connection is remembered."""
 
 _DROPS_KEY = (

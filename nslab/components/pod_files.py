@@ -7,9 +7,11 @@ which its hostNetwork Pods share, and a client's name themselves and all nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nslab.cluster import naming
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Pod
 from nslab.components.part import client_identity, node_identity
 from nslab.netstate.model import NetState
@@ -29,16 +31,29 @@ fe00::2\tip6-allrouters
 """
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """All files."""
+    memo = memo or Memo()
+    domain = cluster.lab.cluster.domain
+    own = {
+        key: (domain, pod.ip, pod.body.get("spec")) for key, pod in cluster.pods.items() if not pod.host_network
+    }
+    pods = memo.each("hosts", own, lambda key: pod_hosts(cluster.pods[key], domain))
+    machines = (
+        tuple((node.name, node.ip) for node in cluster.nodes.values()), tuple(cluster.clients.values())
+    )
+    causes = (cluster.lab.name, *machines, tuple(pods), tuple(pods.values()))
+    return memo.one("files", causes, lambda: _desired(cluster, pods))
+
+
+def _desired(cluster: Cluster, pods: Mapping[str, str]) -> NetState:
+    """All files, those of `pods` among them, by Pod key."""
     nodes = [f"{node.ip}\t{node.name}" for node in cluster.nodes.values()]
     hosts = {node_identity(cluster, node)[0]: _machine_hosts(nodes) for node in cluster.nodes.values()}
     for client in cluster.clients.values():
         name = client_identity(cluster, client)[0]
         hosts[name] = _machine_hosts([f"{client.ip}\t{client.name}", *nodes])
-    for pod in cluster.pods.values():
-        if not pod.host_network:
-            hosts[naming.pod_netns(cluster.lab.name, pod)] = pod_hosts(pod, cluster.lab.cluster.domain)
+    hosts |= {naming.pod_netns(cluster.lab.name, cluster.pods[key]): text for key, text in pods.items()}
     files: dict[str, str] = {}
     for name, text in hosts.items():
         files[f"/etc/netns/{name}/hosts"] = text

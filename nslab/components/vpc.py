@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator
 
 from nslab.cluster import naming
 from nslab.cluster.ipv4 import parse_range, to_int
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Client, Cluster, Node
 from nslab.components.part import client_identity, first_host, machine_mac, node_identity, owner, part
 from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
@@ -76,8 +77,17 @@ LINK_SYSCTLS = {
 }
 
 
-def desired(cluster: Cluster) -> NetState:
+def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """VPC, internet, and the uplink of every node and client."""
+    hosts = (
+        tuple((node.name, node.ip, node.pod_range) for node in cluster.nodes.values()),
+        tuple(cluster.clients.values()),
+    )
+    causes = (cluster.lab.name, cluster.lab.vpc, cluster.lab.cluster, *hosts, external_addresses(cluster))
+    return (memo or Memo()).one("vpc", causes, lambda: _desired(cluster))
+
+
+def _desired(cluster: Cluster) -> NetState:
     netns = [_vpc(cluster), _internet(cluster)]
     netns += [_node(cluster, node) for node in cluster.nodes.values()]
     netns += [_client(cluster, client) for client in cluster.clients.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 from nslab.api.kinds import KINDS
@@ -36,21 +37,26 @@ class _Present:
 
 
 class ControlPlane:
-    """kube-controller-manager and kube-scheduler in one. To be used from one thread, the store's."""
+    """kube-controller-manager and kube-scheduler in one. To be used from one thread, the store's. `hear` lets the
+    kubelets speak: see NodeLifecycleController."""
 
-    def __init__(self, store: Store, now: Clock, settings: Settings | None = None) -> None:
+    def __init__(
+        self, store: Store, now: Clock, settings: Settings | None = None, hear: Callable[[], None] = lambda: None
+    ) -> None:
         settings = settings or Settings()
+        self._store = store
         self._now = now
         self._index = Index()
         self._queue = WorkQueue(now)
         recorder = Recorder(store, now, settings.event_ttl)
         pods = PodControl(store, self._index, recorder, now)
         members = EndpointMembers(store, self._index)
+        self._lifecycle = NodeLifecycleController(store, self._index, recorder, now, settings, hear)
         # In this order each hears of a change: what the network waits for comes first.
         controllers: tuple[Controller, ...] = (
             EndpointSliceController(store, self._index, members),
             EndpointMirrorController(store, self._index),
-            NodeLifecycleController(store, self._index, recorder, now, settings),
+            self._lifecycle,
             Scheduler(store, recorder, now, settings.max_pods),
             ReplicaSetController(pods),
             ReplicaSetController(pods, "ReplicationController"),
@@ -74,6 +80,13 @@ class ControlPlane:
     def failures(self) -> dict[str, Failure]:
         """What is being retried, by "CONTROLLER NAMESPACE/NAME"."""
         return {f"{item.controller} {item.key}": failure for item, failure in self._queue.failures.items()}
+
+    def set_grace(self, grace: float) -> None:
+        """Give the nodes another grace period, in seconds."""
+        if self._lifecycle.grace != grace:
+            self._lifecycle.grace = grace
+            for node in self._store.list("Node"):
+                self._queue.add(Item(self._lifecycle.name, key_of(node)))
 
     def run(self, budget: float = inf) -> float:
         """Work until there is nothing to do, or for `budget` seconds. Returns in how many seconds there is something

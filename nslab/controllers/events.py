@@ -21,15 +21,19 @@ class Recorder:
         written = sorted(store.list("Event"), key=created)
         self._known = deque((created(body), key_of(body)) for body in written)
 
-    def normal(self, about: Body, reason: str, message: str, component: str) -> None:
-        self._record(about, "Normal", reason, message, component)
+    def normal(self, about: Body, reason: str, message: str, component: str, **place: str) -> None:
+        """`place` is where in the object or the cluster it happened: field_path ("spec.containers{web}"), host."""
+        self._record(about, "Normal", reason, message, component, **place)
 
-    def warning(self, about: Body, reason: str, message: str, component: str) -> None:
-        self._record(about, "Warning", reason, message, component)
+    def warning(self, about: Body, reason: str, message: str, component: str, **place: str) -> None:
+        self._record(about, "Warning", reason, message, component, **place)
 
-    def _record(self, about: Body, kind: str, reason: str, message: str, component: str) -> None:
+    def _record(
+        self, about: Body, kind: str, reason: str, message: str, component: str,
+        *, field_path: str = "", host: str = "",
+    ) -> None:
         self._expire()
-        identity = f"{uid_of(about)}/{kind}/{reason}/{message}/{component}"
+        identity = f"{uid_of(about)}/{kind}/{reason}/{message}/{component}{field_path}{host}"
         name = f"{about['metadata']['name']}.{sha256(identity.encode()).hexdigest()[:16]}"
         namespace = namespace_of(about) or "default"
         time = timestamp(self._now())
@@ -39,15 +43,16 @@ class Recorder:
             return
         involved = {
             "apiVersion": about["apiVersion"], "kind": about["kind"], "name": about["metadata"]["name"],
-            "uid": uid_of(about),
+            "uid": uid_of(about), **({"fieldPath": field_path} if field_path else {}),
         }
         if namespace_of(about):
             involved["namespace"] = namespace
         self._store.create("Event", {
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
             "involvedObject": involved, "reason": reason, "message": message, "type": kind, "count": 1,
-            "firstTimestamp": time, "lastTimestamp": time, "source": {"component": component},
-            "reportingComponent": component, "reportingInstance": "",
+            "firstTimestamp": time, "lastTimestamp": time,
+            "source": {"component": component, **({"host": host} if host else {})},
+            "reportingComponent": component, "reportingInstance": host,
         })
         self._known.append((self._now(), f"{namespace}/{name}"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from nslab.api.objects import Body
 from nslab.cluster.model import Taint
@@ -36,16 +36,26 @@ _OWN = (NOT_READY, UNREACHABLE, UNSCHEDULABLE)
 
 class NodeLifecycleController:
     """A node's heartbeat is the newest of `renewTime` of its Lease in kube-node-lease and `lastHeartbeatTime` of its
-    condition Ready, both written by its kubelet. Silence makes Ready Unknown; the kubelet alone makes it True."""
+    condition Ready, both written by its kubelet. Silence of `grace` seconds makes Ready Unknown; the kubelet alone
+    makes it True.
+
+    Before a node is declared dead, `hear` lets the kubelets speak: those of a lab share the controllers' thread, and
+    had no time to while these worked long.
+    """
 
     name = "node-lifecycle-controller"
 
-    def __init__(self, store: Store, index: Index, recorder: Recorder, now: Clock, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, index: Index, recorder: Recorder, now: Clock, settings: Settings,
+        hear: Callable[[], None],
+    ) -> None:
         self._store = store
         self._index = index
         self._recorder = recorder
         self._now = now
         self._settings = settings
+        self._hear = hear
+        self.grace = settings.grace
 
     def keys(self, event: Event) -> Iterable[str]:
         if event.kind == "Node":
@@ -67,9 +77,12 @@ class NodeLifecycleController:
         if node is None:
             self._bury(name)
             return None
-        silent_in = self._heartbeat(node) + self._settings.grace - self._now()
+        silent_in = self._heartbeat(node) + self.grace - self._now()
         if silent_in <= 0 and condition(node, "Ready").get("status") != "Unknown":
-            node = self._declare_unknown(node)
+            self._hear()
+            node = self._store.get("Node", "", name) or node
+            silent_in = self._heartbeat(node) + self.grace - self._now()
+            node = self._declare_unknown(node) if silent_in <= 0 else node
         node = self._taint(node)
         if not _is_up(node):
             self._unready_pods(name)

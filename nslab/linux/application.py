@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import nullcontext
 from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
-from functools import partial
+from functools import cached_property, partial
 
 from nslab.errors import KernelError, OwnershipError
 from nslab.linux import files, netns, qdisc, rtnetlink, sysctls, workers
@@ -37,6 +37,11 @@ from nslab.netstate.operations import (
     SetSysctl,
     WriteFile,
 )
+from nslab.nft.operations import AddElements, DeleteElements
+from nslab.nft.operations import Operation as Step
+
+SHORT = 100
+"""Elements of nft sets in a transaction that is worth no thread of its own."""
 
 _FILES_PER_NETNS = 4
 """Sockets and namespaces open at once, for each netns of a batch."""
@@ -111,7 +116,10 @@ class Application:
         self._lock = threading.Lock()
         # Another worker may be at work in the far end's netns, so these wait until all links are there.
         self._far_ends: list[tuple[_Netns, Link, AddLink]] = []
-        self._ipv6 = os.path.exists("/proc/net/if_inet6")
+
+    @cached_property
+    def _ipv6(self) -> bool:
+        return os.path.exists("/proc/net/if_inet6")
 
     def __enter__(self) -> Application:
         return self
@@ -146,6 +154,10 @@ class Application:
                 places.setdefault(inside.name, [])
         tasks = [partial(self._in_netns, name, group) for name, group in places.items()]
         file_tasks = [partial(self._on_host, group) for group in directories.values()]
+        if not directories and all(map(_is_short, operations)) and not self._opened:
+            for task in tasks:  # sooner done than handed to threads
+                task()
+            return
         # Files first: a netns that still has its name says whose they are.
         sizes = [len(group) for group in directories.values()] + [len(group) for group in places.values()]
         self._report(phase, 0, sizes)
@@ -315,6 +327,18 @@ class Application:
                 hint=f"remove it with `ip -n {inside.name} link delete {link.name}`", where=f"netns {inside.name}",
             )
         return True
+
+
+def _is_short(operation: Operation) -> bool:
+    """Whether it changes so little of an nft table, and nothing else, that it is done in a moment."""
+    return isinstance(operation, ApplyTransaction) and sum(map(_size, operation.transaction.operations)) <= SHORT
+
+
+def _size(step: Step) -> int:
+    """How many elements a step of an nft transaction is about; any other counts as one."""
+    if isinstance(step, AddElements):
+        return len(step.elements)
+    return len(step.keys) if isinstance(step, DeleteElements) else 1
 
 
 def _write_sysctl(operation: SetSysctl) -> None:

@@ -85,10 +85,14 @@ def leads_session(pid: int) -> bool:
     return False
 
 
-def reap(pid: int) -> None:
-    """Bury the process where it has ended and is this one's child."""
+def reap(pid: int) -> int | None:
+    """Bury the process where it has ended and is this one's child. Returns its exit code, 128 + n where signal n
+    ended it; None where nobody can tell."""
     with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if ended else None
+        return 128 - code if code is not None and code < 0 else code
+    return None
 
 
 def _read(pid: int, file: str) -> bytes:

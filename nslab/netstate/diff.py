@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nslab.netstate.model import Address, Link, Netns, NetState, Route, neighbours_digest
 from nslab.netstate.operations import (
@@ -25,7 +25,7 @@ from nslab.netstate.operations import (
     SetSysctl,
     WriteFile,
 )
-from nslab.nft.transaction import difference
+from nslab.nft.transaction import Exchanges, difference
 
 End = tuple[str, str]
 """A link of the lab: its netns and its name."""
@@ -41,8 +41,31 @@ def diff(want: NetState, have: NetState) -> Batch:
     What exists and is wanted is not touched. What is added comes before what is removed, except where the old is in
     the new one's way: a namespace of another identity, a link of another kind or with another peer, and addresses
     (the kernel takes secondary addresses and a link's routes away with the address they hang on).
+
+    What is the same object in both is equal, and costs nothing.
     """
-    return _Difference(want, have).batch()
+    names = _differing(want.netns, have.netns)
+    return _Difference(*(
+        NetState(
+            state.lab, {name: netns for name, netns in state.netns.items() if name in names},
+            state.files if want.files is not have.files else {},
+        )
+        for state in (want, have)
+    )).batch()
+
+
+def _differing(want: Mapping[str, Netns], have: Mapping[str, Netns]) -> set[str]:
+    """The namespaces that are not the same object in both states. Where identity or links are others, a link may come
+    or go with its other end: then the namespaces beyond belong to them."""
+    names = {name for name, netns in want.items() if have.get(name) is not netns}
+    names |= have.keys() - want.keys()
+    shaken = [ends for name in names if not _have_same_links(*(ends := (want.get(name), have.get(name))))]
+    links = (link for ends in shaken for netns in ends if netns is not None for link in netns.links.values())
+    return names | {link.peer[0] for link in links if link.peer}
+
+
+def _have_same_links(want: Netns | None, have: Netns | None) -> bool:
+    return want is not None and have is not None and (want.uid, want.links) == (have.uid, have.links)
 
 
 class _Difference:
@@ -54,6 +77,7 @@ class _Difference:
 
     def __init__(self, want: NetState, have: NetState) -> None:
         self.want, self.have = want, have
+        self.exchanges: Exchanges = {}
         self.want_links = _links(want)
         self.have_links = _links(have)
         self.reborn = {
@@ -146,7 +170,7 @@ class _Difference:
             if have.routes.get(route.destination) != route or shaken & route.links or route.source in renewed:
                 yield ReplaceRoute(want.name, route)
         for key, table in want.tables.items():
-            transaction = difference(table, have.tables.get(key))
+            transaction = difference(table, have.tables.get(key), self.exchanges)
             if transaction is not None:
                 yield ApplyTransaction(want.name, transaction)
 

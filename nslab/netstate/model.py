@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -164,29 +164,49 @@ def join(lab: str, parts: Iterable[NetState]) -> NetState:
 
     Raises ValueError when two of them want different things of one name: a defect of nslab, not of the user's files.
     """
-    netns: dict[str, Netns] = {}
-    files: dict[str, str] = {}
+    netns, files = pieces(parts)
+    return NetState(lab, {name: joined(those) for name, those in netns.items()}, files)
+
+
+def pieces(parts: Iterable[NetState]) -> tuple[dict[str, tuple[Netns, ...]], dict[str, str]]:
+    """What `join` makes a state of: all that is wanted of each netns, by name, and the files. Raises as it does."""
+    netns: dict[str, tuple[Netns, ...]] = {}
+    files: list[dict[str, str]] = []
     for part in parts:
-        _update(files, part.files, "file")
+        if part.files:
+            files.append(part.files)
         for name, more in part.netns.items():
-            known = netns.get(name)
-            if known is None:
-                netns[name] = Netns(
-                    name, more.uid, dict(more.links), more.addresses, dict(more.routes), dict(more.sysctls),
-                    dict(more.tables), more.neighbours,
-                )
-                continue
-            if known.uid != more.uid:
-                raise ValueError(f"netns {name}: wanted with two uids, {known.uid} and {more.uid}")
-            _update(known.links, more.links, f"{name}: link")
-            _update(known.routes, more.routes, f"{name}: route")
-            _update(known.sysctls, more.sysctls, f"{name}: sysctl")
-            _update(known.tables, more.tables, f"{name}: table")
-            netns[name] = Netns(
-                name, known.uid, known.links, known.addresses | more.addresses, known.routes, known.sysctls,
-                known.tables, known.neighbours | more.neighbours if known.neighbours else more.neighbours,
-            )
-    return NetState(lab, netns, files)
+            netns[name] = (*netns.get(name, ()), more)
+    if len(files) == 1:
+        return netns, files[0]
+    together: dict[str, str] = {}
+    for some in files:
+        _update(together, some, "file")
+    return netns, together
+
+
+def joined(those: tuple[Netns, ...]) -> Netns:
+    """One netns of its pieces: a single one as it is. Raises as `join` does."""
+    first = those[0]
+    if len(those) == 1:
+        return first
+    name = first.name
+    known = replace(
+        first, links=dict(first.links), routes=dict(first.routes), sysctls=dict(first.sysctls),
+        tables=dict(first.tables),
+    )
+    for more in those[1:]:
+        if known.uid != more.uid:
+            raise ValueError(f"netns {name}: wanted with two uids, {known.uid} and {more.uid}")
+        _update(known.links, more.links, f"{name}: link")
+        _update(known.routes, more.routes, f"{name}: route")
+        _update(known.sysctls, more.sysctls, f"{name}: sysctl")
+        _update(known.tables, more.tables, f"{name}: table")
+    addresses = first.addresses.union(*(more.addresses for more in those[1:]))
+    neighbours = [each.neighbours for each in those if each.neighbours]
+    if len(neighbours) > 1:
+        neighbours = [frozenset().union(*neighbours)]
+    return replace(known, addresses=addresses, neighbours=neighbours[0] if neighbours else frozenset())
 
 
 def _update(into: dict[K, V], more: dict[K, V], what: str) -> None:

@@ -51,12 +51,21 @@ class Transaction:
         ]
 
 
-def difference(want: Table | None, have: Table | None) -> Transaction | None:
+Exchange = tuple[list[Operation], list[Operation]]
+"""What to remove from a set at first, and what to add to it later."""
+
+Exchanges = dict[tuple[Set, Set], Exchange]
+"""What makes of one set another, by the wanted and the present one."""
+
+
+def difference(want: Table | None, have: Table | None, known: Exchanges | None = None) -> Transaction | None:
     """The transaction that makes a kernel that holds `have` hold `want`; None where they are equal already.
 
     `have` is an observed table (its chains hold ObservedRule). Nothing that is already as wanted is touched, but
     for chains whose rules changed beyond additions at their end or plain deletions: these are flushed and filled
     anew. Elements of dynamic sets belong to packets and are left alone.
+
+    Who compares the tables of many nodes, which share sets, hands the same `known` to each call: it is filled here.
     """
     if want is None:
         return Transaction(have.family, have.name, (DeleteTable(),)) if have else None
@@ -66,7 +75,7 @@ def difference(want: Table | None, have: Table | None) -> Transaction | None:
     if have is None or want.comment != have.comment:  # The kernel cannot change the comment of a table.
         operations = [AddTable(want.comment)] if have is None else [DeleteTable(), AddTable(want.comment)]
         have = replace(want, chains=(), sets=())
-    operations += _Comparison(want, have).operations()
+    operations += _Comparison(want, have, {} if known is None else known).operations()
     return Transaction(want.family, want.name, tuple(operations)) if operations else None
 
 
@@ -77,7 +86,8 @@ class _Comparison:
     which all that refers to it must let go of it too.
     """
 
-    def __init__(self, want: Table, have: Table) -> None:
+    def __init__(self, want: Table, have: Table, known: Exchanges) -> None:
+        self.known = known
         self.want_chains = {chain.name: chain for chain in want.chains}
         self.have_chains = {chain.name: chain for chain in have.chains}
         self.want_sets = {item.name: item for item in want.sets}
@@ -127,6 +137,8 @@ class _Comparison:
     def _rules(self, want: Chain) -> tuple[list[Operation], list[Operation]]:
         """What to remove from the chain at first, and what to add to it at last."""
         have = self.have_chains.get(want.name)
+        if have is want and not self.replaced_chains and not self.replaced_sets:
+            return [], []
         addition: list[Operation] = [AddRules(want)] if want.rules else []
         if have is None or not have.rules:
             return [], addition
@@ -150,8 +162,7 @@ class _Comparison:
         names = {name for rule in chain.rules if isinstance(rule, Rule) for name in _references(rule)}
         return not names.isdisjoint(self.replaced_chains | self.replaced_sets)
 
-    def _elements(self, want: Set) -> tuple[list[Operation], list[Operation]]:
-        """What to remove from the set at first, and what to add to it later."""
+    def _elements(self, want: Set) -> Exchange:
         if want.dynamic:
             return [], []
         if self._is_new_set(want.name):
@@ -159,18 +170,25 @@ class _Comparison:
         have = self.have_sets[want.name]
         if want.elements is have.elements or (not self.replaced_chains and want.elements == have.elements):
             return [], []
-        wanted, held = wire.canonical_elements(want), wire.canonical_elements(have)
-        gone = tuple(key for key, value in held.items() if key not in wanted or self._differs(wanted[key], value))
-        added = {
-            key: value for key, value in wanted.items() if key not in held or self._differs(value, held[key])
-        }
-        return (
-            [DeleteElements(have, gone)] if gone else [],
-            [AddElements(want, added if held else None)] if added else [],
-        )
+        if self.replaced_chains:
+            return _exchange(want, have, self.replaced_chains)
+        if (want, have) not in self.known:
+            self.known[want, have] = _exchange(want, have, set())
+        return self.known[want, have]
 
-    def _differs(self, want: MapValue | None, have: MapValue | None) -> bool:
-        return want != have or (isinstance(want, Verdict) and want.chain in self.replaced_chains)
+
+def _exchange(want: Set, have: Set, replaced_chains: set[str]) -> Exchange:
+    wanted, held = wire.canonical_elements(want), wire.canonical_elements(have)
+
+    def differs(want: MapValue | None, have: MapValue | None) -> bool:
+        return want != have or (isinstance(want, Verdict) and want.chain in replaced_chains)
+
+    gone = tuple(key for key, value in held.items() if key not in wanted or differs(wanted[key], value))
+    added = {key: value for key, value in wanted.items() if key not in held or differs(value, held[key])}
+    return (
+        [DeleteElements(have, gone)] if gone else [],
+        [AddElements(want, added if held else None)] if added else [],
+    )
 
 
 def _same_chain(want: Chain, have: Chain) -> bool:

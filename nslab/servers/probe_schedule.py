@@ -12,7 +12,7 @@ from typing import Any
 
 STARTUP, READINESS, LIVENESS = "startup", "readiness", "liveness"
 
-READY, UNREADY, RESTART = "ready", "unready", "restart"
+READY, UNREADY, RESTART, STARTED = "ready", "unready", "restart", "started"
 """The transitions that a container's probes report."""
 
 
@@ -116,7 +116,7 @@ class ContainerProbes:
             return self._become(ok)
         if not ok:
             return [*self.stop(), RESTART]
-        return self._started(now) if kind == STARTUP else []
+        return [STARTED, *self._started(now)] if kind == STARTUP else []
 
     def _started(self, now: float) -> list[str]:
         self.started = True

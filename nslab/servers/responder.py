@@ -67,8 +67,10 @@ class Responder:
             door = doors.get(key)
             if door is None:
                 missing.append(one)
-            elif door.identity != one.identity:
+                continue
+            if door.identity != one.identity:
                 door.name(one.identity)
+            door.delay = one.delay / 1e6
         failed = self.street.open(missing)
         return {
             "ok": len(doors),
@@ -96,8 +98,9 @@ class Responder:
         swept, complained = clock(), 0
         targets = street.targets
         while not self.stopping:
-            events = street.poll.poll(SWEEP if street.connections else -1, 512)
+            events = street.poll.poll(street.patience(clock(), SWEEP), 512)
             now = clock()
+            street.catch_up(now)
             for fd, event in events:
                 target = targets.get(fd)  # None: closed by an earlier event of this round
                 if target is not None:

@@ -6,8 +6,11 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterable
-from select import EPOLLIN, EPOLLOUT, epoll
+from collections.abc import Callable, Iterable
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from select import EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import Protocol
 
 from nslab.linux.netns import entered
@@ -43,6 +46,8 @@ class Street:
         self.connections: dict[int, Connection] = {}
         self.answered = 0
         self.exhausted = 0
+        self._late: list[tuple[float, int, Callable[[float], None]]] = []
+        self._promises = count()
         self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def open(self, listeners: Iterable[Listener]) -> list[tuple[Listener, str]]:
@@ -76,6 +81,7 @@ class Street:
             failed.append((wanted, fault.strerror or str(fault)))
             return
         door = (TcpDoor if is_tcp else UdpDoor)(self, sock, wanted.identity, wanted.port)
+        door.delay = wanted.delay / 1e6
         self.doors[wanted.netns, wanted.uid, wanted.ip, wanted.port, wanted.protocol] = door
         self.targets[sock.fileno()] = door
         self.poll.register(sock.fileno(), EPOLLIN)
@@ -92,6 +98,21 @@ class Street:
         for door in gone.values():
             del self.targets[door.sock.fileno()]
             door.sock.close()
+
+    def promise(self, due: float, answer: Callable[[float], None]) -> None:
+        """Call `answer` with the time once it is `due` (monotonic seconds)."""
+        heappush(self._late, (due, next(self._promises), answer))
+
+    def catch_up(self, now: float) -> None:
+        """Keep the promises that are due."""
+        while self._late and self._late[0][0] <= now:
+            heappop(self._late)[2](now)
+
+    def patience(self, now: float, sweep: float) -> float:
+        """How many seconds the loop may sleep, no longer than `sweep` while there are connections; -1 for ever."""
+        if self._late:
+            return max(0.0, min(self._late[0][0] - now, sweep))
+        return sweep if self.connections else -1
 
     def shed(self, listening: socket.SocketType) -> None:
         """No file descriptor is left: take the connection that waits and close it, so that its peer learns of it and
@@ -110,14 +131,15 @@ class Street:
 
 
 class TcpDoor:
-    """A listening TCP socket."""
+    """A listening TCP socket. Its answers wait for `delay` seconds."""
 
-    __slots__ = ("_speaker", "identity", "port", "sock", "street")
+    __slots__ = ("_speaker", "delay", "identity", "port", "sock", "street")
 
     def __init__(self, street: Street, sock: socket.SocketType, identity: Identity, port: int) -> None:
         self.street = street
         self.sock = sock
         self.port = port
+        self.delay = 0.0
         self.name(identity)
 
     def name(self, identity: Identity) -> None:
@@ -156,11 +178,18 @@ class UdpDoor(TcpDoor):
         for _ in range(BATCH):
             try:
                 _, peer = self.sock.recvfrom(CHUNK)
-                self.sock.sendto(self.speaker.introduce(endpoint(peer[0], peer[1])), peer)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # an ICMP error that an earlier answer met, or a peer without a route back
+                continue  # an ICMP error that an earlier answer met
+            if self.delay:
+                self.street.promise(now + self.delay, partial(self._answer, peer))
+            else:
+                self._answer(peer, now)
+
+    def _answer(self, peer: tuple[str, int], now: float) -> None:
+        with contextlib.suppress(OSError):  # a peer without a route back, or a socket that was closed meanwhile
+            self.sock.sendto(self.speaker.introduce(endpoint(peer[0], peer[1])), peer)
             self.street.answered += 1
 
 
@@ -205,13 +234,28 @@ class Connection:
                 self.conversation = self.conversation.successor
             if not (owed and self.conversation.busy):
                 self.deadline = now + self.conversation.patience
-            if out:
-                self.door.street.answered += 1
-                if not self._send(out):
-                    return
+            if out and self.door.delay:
+                self._watch(EPOLLHUP)  # the peer is heard again once it has its answer
+                self.deadline = float("inf")
+                self.door.street.promise(now + self.door.delay, partial(self._answer_late, out))
+            else:
+                self._answer(out)
         except (OSError, ImportError):  # the peer has left, or no file descriptor is left to load a protocol with
             self.close()
-            return
+
+    def _answer_late(self, out: bytes, now: float) -> None:
+        self.deadline = now + self.conversation.patience
+        try:
+            if self.sock.fileno() >= 0:  # else the peer has left meanwhile, or the container has gone
+                self._answer(out)
+        except OSError:
+            self.close()
+
+    def _answer(self, out: bytes) -> None:
+        if out:
+            self.door.street.answered += 1
+            if not self._send(out):
+                return
         if self.conversation.over:
             self.close()
         else:

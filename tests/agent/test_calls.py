@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from nslab.agent import calls
-from nslab.agent.store import Paths
+from nslab.agent import calls, store
 from nslab.errors import BusyError
 
 MUTE = """
@@ -35,12 +34,14 @@ time.sleep(600)
 @contextmanager
 def mute(title: str) -> Iterator[subprocess.Popen[str]]:
     """A process of that title that holds the lab `mute`, takes connections and says nothing."""
-    Paths("mute").agent_socket.unlink(missing_ok=True)
     with subprocess.Popen([sys.executable, "-c", MUTE, title], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "there\n"
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
+            store.remove("mute")
 
 
 @pytest.fixture(autouse=True)

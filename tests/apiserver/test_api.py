@@ -464,3 +464,24 @@ def test_reviews_are_answered_and_not_stored(group, plural, field, value):
 def test_volume_claims_say_that_they_wait():
     claims = "/api/v1/namespaces/default/persistentvolumeclaims"
     assert Client()("POST", claims, {"metadata": {"name": "disk"}, "spec": {}})[1]["status"] == {"phase": "Pending"}
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "ExternalName"])
+def test_a_service_of_another_type_loses_what_that_has_no_place_for(kind):
+    client = Client()
+    given = {"clusterIP": "10.12.0.9", "type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    ports = [{"port": 80, "nodePort": 30080}]
+    client("POST", SERVICES, service(**given, ports=ports, healthCheckNodePort=30099))
+    patch = {"spec": {"type": kind, **({"externalName": "a.b"} if kind == "ExternalName" else {})}}
+    merge = {"content_type": "application/merge-patch+json"}
+    code, changed = client("PATCH", f"{SERVICES}/web", patch, **merge)
+    spec = changed["spec"]
+    assert (code, spec["type"]) == (200, kind)
+    assert spec["ports"][0].get("nodePort") == (30080 if kind == "NodePort" else None)
+    assert spec.get("externalTrafficPolicy") == ("Local" if kind == "NodePort" else None)
+    assert spec.get("clusterIP") == (None if kind == "ExternalName" else "10.12.0.9")
+    assert not {"healthCheckNodePort", "allocateLoadBalancerNodePorts"} & spec.keys()
+    if kind == "ClusterIP":  # what its user asks for is no remnant
+        asked = {"spec": {"ports": [{"port": 80, "nodePort": 30081}]}}
+        code, answer = client("PATCH", f"{SERVICES}/web", asked, **merge)
+        assert (code, answer["details"]["causes"][0]["field"]) == (422, "spec.ports[0].nodePort")

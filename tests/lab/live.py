@@ -132,6 +132,8 @@ def load(netns: str, address: str, port: int = 80, rate: int = 200) -> Iterator[
         ["ip", "netns", "exec", netns, sys.executable, LOAD, address, str(port), str(rate)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )
+    assert process.stdout
+    assert process.stdout.readline() == "\n"
     found: Json = {}
     try:
         yield found

@@ -1,6 +1,8 @@
 """New connections at a constant rate, each with one HTTP request: what fails is told. Run inside a netns.
 
-    python load.py ADDRESS PORT RATE    until its standard input ends; then a JSON object on standard output
+    python load.py ADDRESS PORT RATE    until its standard input ends
+
+It prints an empty line once the first connection has had its answer, and a JSON object at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ async def _exchange(address: str, port: int, outcomes: Counter[str], pods: Count
             writer.write(b"GET / HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")
             answer = await reader.read()
             writer.close()
+        if not pods:
+            print(flush=True)
         pods[json.loads(answer.partition(b"\r\n\r\n")[2])["pod"]] += 1
         outcomes["ok"] += 1
     except (OSError, TimeoutError, ValueError) as error:

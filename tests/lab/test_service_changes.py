@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from nslab.linux.netns import entered
+from tests.lab.flows import PATIENCE, datagrams, requests
 from tests.lab.manifests import Addresses, endpoint_slice, pod, service, standing, topology
 from tests.lab.running import Json, RunningLab
 
@@ -24,7 +21,6 @@ SERVICE = service("web", WEB, "http:80>8080", "dgram:80/UDP>8080", type="NodePor
 STICKY = service("sticky", WEB, "80>8080", sessionAffinity="ClientIP")
 COMMON = (CALLER, SERVICE, STICKY)
 BOTH = topology(SPEC, WEB_A, WEB_B, *COMMON)
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -39,34 +35,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
-
-
-def datagrams(netns: str, to: tuple[str, int]) -> Callable[[], str]:
-    """A UDP sender that keeps its source port; each call is a datagram, and says which Pod answered."""
-    with entered(netns):
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sender.settimeout(PATIENCE)
-    sender.connect(to)
-
-    def ask() -> str:
-        sender.send(b"who?")
-        return str(json.loads(sender.recv(4096))["pod"])
-
-    return ask
-
-
-def requests(netns: str, to: tuple[str, int]) -> Callable[[], str]:
-    """One TCP connection; each call is a request on it, and says which Pod answered."""
-    with entered(netns):
-        connection = http.client.HTTPConnection(*to, timeout=PATIENCE)
-        connection.connect()
-    connection.auto_open = False
-
-    def ask() -> str:
-        connection.request("GET", "/")
-        return str(json.loads(connection.getresponse().read())["pod"])
-
-    return ask
 
 
 @pytest.mark.parametrize("source", ["pod.default.caller", "node.node-a", "client.vm"])

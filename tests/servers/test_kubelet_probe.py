@@ -37,7 +37,7 @@ def test_startup_gates_the_others_and_liveness_restarts() -> None:
     probes = ContainerProbes({kind: Timing(failure_threshold=1) for kind in (STARTUP, READINESS, LIVENESS)})
     assert probes.start(0) == []
     assert (set(probes.states), probes.started) == ({STARTUP}, False)
-    assert probes.record(STARTUP, True, 1) == []
+    assert probes.record(STARTUP, True, 1) == ["started"]
     assert (set(probes.states), probes.started) == ({READINESS, LIVENESS}, True)
     assert probes.record(READINESS, True, 2) == ["ready"]
     assert probes.record(LIVENESS, False, 3) == ["unready", "restart"]
@@ -51,7 +51,7 @@ def test_without_readiness_probe_ready_once_started_until_it_ends() -> None:
     probes = ContainerProbes({STARTUP: Timing(20)})
     assert probes.start(0) == []
     assert probes.states[STARTUP].due == 20
-    assert probes.record(STARTUP, True, 20) == ["ready"]
+    assert probes.record(STARTUP, True, 20) == ["started", "ready"]
     assert probes.stop() == ["unready"]
     assert probes.stop() == []
 

@@ -44,8 +44,10 @@ def _check_value(entry: Entry, findings: Findings) -> None:
     try:
         read(value or "")
     except ValueError as error:
-        path = ("spec", "value") if value is not None else ("spec",)
-        findings.fault(entry, path, f"{name} needs a value: {error}" if value is None else str(error))
+        if value:
+            findings.fault(entry, ("spec", "value"), str(error))
+        else:
+            findings.fault(entry, ("spec",), f"{name} needs a value: {str(error).partition(': ')[2]}")
 
 
 def check_targets(lab: LabSpec, entries: Sequence[Entry], findings: Findings) -> None:

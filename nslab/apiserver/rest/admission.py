@@ -83,6 +83,7 @@ def admitted(
     body.update(apiVersion=resource.api_version, kind=kind.name)
     warnings = _shaped(kind, body, validation)
     if old is not None and kind.name == "Service":
+        _drop_dependent(body.setdefault("spec", {}), old.get("spec", {}))
         _keep_allocated(body, old)
     if kind.role == "carried":
         set_defaults(kind, body)
@@ -151,6 +152,29 @@ def _check_rules(kind: Kind, body: Body) -> None:
     semantics.check_alone(entry, causes)
     if causes.causes:
         raise invalid(kind.name, _name(body), causes.causes)
+
+
+def _drop_dependent(new: Body, old: Body) -> None:
+    """Take out of a Service's spec what its new type has no place for, where it only is as the old type had it
+    (pkg/registry/core/service, dropTypeDependentFields)."""
+    kind = new.get("type", "ClusterIP")
+    exposed = kind in ("NodePort", "LoadBalancer")
+    dropped = []
+    if not exposed:
+        numbers = {port.get("nodePort") for port in old.get("ports", ())}
+        for port in new.get("ports", ()):
+            if port.get("nodePort") in numbers:
+                port.pop("nodePort", None)
+        dropped += [] if new.get("externalIPs") else ["externalTrafficPolicy"]
+    if kind != "LoadBalancer":
+        dropped += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+    if kind != "LoadBalancer" or new.get("externalTrafficPolicy") != "Local":
+        dropped.append("healthCheckNodePort")
+    if kind == "ExternalName":
+        dropped += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+    for field in dropped:
+        if field in new and new[field] == old.get(field):
+            del new[field]
 
 
 def _keep_allocated(body: Body, old: Body) -> None:
