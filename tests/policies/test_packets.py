@@ -1,0 +1,37 @@
+"""Every case with real packets: what is stated, what the evaluator predicts and what is observed are one.
+
+The steps follow each other in one lab, as changes of a running one. A blocked flow is one of which the kernel itself
+said that its rules dropped it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.policies.stage import Stage, staged
+from tests.policies.test_evaluator import predicted
+from tests.policies.world import Step, cluster, steps, topology
+
+LAB = "packets"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged(cluster(topology(steps()[0], LAB))) as built:
+        yield built
+
+
+@pytest.mark.parametrize("step", steps(), ids=lambda step: step.name)
+def test_case(stage: Stage, step: Step) -> None:
+    lab = cluster(topology(step, LAB))
+    stage.follow(lab)
+    results = stage.try_all()
+    blocked = {flow for flow, result in results.items() if result.verdict == "timeout"}
+    assert {result.verdict for result in results.values()} <= {"open", "timeout"}
+    assert sorted(map(str, blocked - step.flows)) == [], "blocked, and should be open"
+    assert sorted(map(str, step.flows - blocked)) == [], "open, and should be blocked"
+    assert all("dropped in" in results[flow].detail for flow in blocked), "the kernel knows of no drop"
+    assert all(results[flow].responders == {flow.destination: 1} for flow in results if flow not in blocked)
+    assert predicted(lab) == step.flows
