@@ -1,4 +1,4 @@
-"""The nine Pods in the kernel: their network follows a Cluster, their ports answer, and matrices are tried by packets."""
+"""The nine Pods in the kernel: their network follows a Cluster, their ports answer, matrices are tried by packets."""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
-"""The compiled tables against the cases, with the chains walked here instead of in a kernel: every step in a moment."""
+"""The compiled tables against the cases, their chains walked here instead of in a kernel: each step in a moment."""
 
 from __future__ import annotations
 
 import pytest
 
-from nslab.components.network_policy import compile_policies
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
+from nslab.components.network_policy import compile_policies
 from nslab.nft import statements as s
 from nslab.nft.objects import Key, Rule, Table
 from nslab.nft.values import prefix_bounds
+from tests.policies import fuzz
+from tests.policies.test_evaluator import predicted
 from tests.policies.world import FLOWS, Flow, Step, cluster, steps, topology
 
 MEMO = Memo()
@@ -23,7 +25,7 @@ class Packet:
     """What the rules read of a connection's packet."""
 
     def __init__(self, table: Table, source: str, destination: str, port: int, protocol: str) -> None:
-        self.read = {
+        self.read: dict[s.Selector, str | int] = {
             s.CT_ORIGINAL_SADDR: source, s.CT_REPLY_SADDR: destination, s.CT_REPLY_PROTO_SRC: port,
             s.META_L4PROTO: protocol,
         }
@@ -90,6 +92,18 @@ def open_on(tables: dict[str, Table], lab: Cluster, flow: Flow) -> bool:
     return all(
         Packet(tables[pod.node], ends[0].ip, ends[1].ip, flow.port, flow.protocol.lower()).passes() for pod in ends
     )
+
+
+@pytest.mark.parametrize("seeds", [range(start, start + 25) for start in range(0, 150, 25)], ids=str)
+def test_random_policies(seeds: range) -> None:
+    """What the evaluator says, the tables do; one after the other, and with nothing remembered."""
+    for seed in seeds:
+        lab = cluster(topology(fuzz.step(seed)))
+        expected = predicted(lab)
+        for memo in (MEMO, Memo()):
+            tables = compile_policies(lab, memo).tables
+            found = {flow for flow in FLOWS if not open_on(tables, lab, flow)}
+            assert sorted(map(str, found ^ expected)) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize("step", steps(), ids=lambda step: step.name)

@@ -51,6 +51,9 @@ class Flow(NamedTuple):
         return f"{self.source} > {self.destination} {self.port} {self.protocol}"
 
 
+LOOPS = frozenset(Flow(key, key, port, protocol) for key in PODS for port in PORTS for protocol in PROTOCOLS)
+"""Of each Pod to its own address, which nothing ever blocks."""
+
 FLOWS = frozenset(
     Flow(source, destination, port, protocol)
     for source in PODS for destination in PODS if source != destination for port in PORTS for protocol in PROTOCOLS
