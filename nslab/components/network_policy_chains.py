@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Literal
 
 from nslab.cluster.ipv4 import to_text
@@ -13,6 +14,7 @@ from nslab.components.spans import NOTHING, Spans, common
 from nslab.nft.datatypes import INET_PROTO, INET_SERVICE, IPV4_ADDR, VERDICT
 from nslab.nft.objects import Chain, Hook, Key, MapValue, Rule, Set
 from nslab.nft.statements import (
+    ACCEPT,
     CT_ORIGINAL_DADDR,
     CT_ORIGINAL_PROTO_DST,
     CT_ORIGINAL_PROTO_SRC,
@@ -59,6 +61,7 @@ def forward(pod_range: str) -> Chain:
     # After kube-proxy, which refuses what has no endpoint.
     return Chain("forward", hook=Hook("filter", "forward", 10), rules=(
         Rule((CtState(("invalid",)), DROP), "of no connection that anybody could have allowed"),
+        Rule((CtState(("related",)), ACCEPT), "an ICMP error about a connection, which was judged itself"),
         Rule((InPrefix(CT_ORIGINAL_SADDR, pod_range), jump("egress")), "a Pod of this node connects"),
         Rule((InPrefix(CT_REPLY_SADDR, pod_range), jump("ingress")), "a Pod of this node is connected to"),
     ))
@@ -140,6 +143,7 @@ def _refusal(way: Way) -> str:
     return "dropped" if way == "own" else f"denied-{way}"
 
 
+@lru_cache(maxsize=4096)
 def ports_name(ports: Spans) -> str:
     """The common part of the names of what knows these ports."""
     return f"ports-{short_digest(repr(ports))}"

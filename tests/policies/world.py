@@ -78,7 +78,12 @@ class Step:
     @property
     def text(self) -> str:
         """The topology file, without the Lab."""
-        return "---\n".join(json.dumps(body) + "\n" for body in (*_objects(self.labels), *_bodies(self.policies)))
+        return _documents(_objects(self.labels)) + "---\n" + self.policies_text
+
+    @property
+    def policies_text(self) -> str:
+        """The policies alone."""
+        return _documents(_bodies(self.policies))
 
 
 def matching(patterns: tuple[str, ...]) -> frozenset[Flow]:
@@ -95,6 +100,10 @@ def matching(patterns: tuple[str, ...]) -> frozenset[Flow]:
             raise ValueError(f"no flow is {pattern!r}")
         found |= flows
     return frozenset(found)
+
+
+def _documents(bodies: Iterator[Spec]) -> str:
+    return "---\n".join(json.dumps(body) + "\n" for body in bodies)
 
 
 def _objects(labels: dict[str, dict[str, str]]) -> Iterator[Spec]:
