@@ -25,7 +25,7 @@ from nslab.cluster import naming
 from nslab.cluster.model import Cluster
 from nslab.cluster.static_pods import proxied
 from nslab.components.service_endpoints import without_local_endpoints
-from nslab.errors import NslabError
+from nslab.errors import KernelError, NslabError
 from nslab.linux.netns import entered, path
 from nslab.netstate.operations import ApplyTransaction, Batch
 from nslab.servers.kube_proxy_server import HEALTH_PORT, METRICS_PORT, KubeProxy, Served
@@ -40,6 +40,8 @@ TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 BACKLOG = 64
+URL_LIMIT = 4096
+"""Octets of a request's target that are kept: no path is longer."""
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class KubeProxies:
     def failed(self, error: NslabError) -> None:
         """A round has failed: it counts where the kernel refused, and all others wait for the next."""
         for one in self.running.values():
-            one.proxy.sync_failures += one.netns in error.where
+            one.proxy.sync_failures += isinstance(error, KernelError) and error.netns == one.netns
 
     # --- Their ports
 
@@ -222,7 +224,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        self._url = (self._url + url)[:URL_LIMIT]
 
     def on_message_complete(self) -> None:
         method, target = self._parser.get_method().decode(), self._url.decode("latin-1")

@@ -112,6 +112,7 @@ class Kubelet:
         }
         self._reported: dict[str, tuple[bool, str]] = {}
         self._gated: dict[str, bool] = {}
+        self._beginning: list[Pod] = []
         self._services: dict[str, Service] = {}
         self._ending: dict[str, tuple[float, float, Pod]] = {}
         self._next_beat = 0.0
@@ -143,10 +144,23 @@ class Kubelet:
         pods = self.objects.store.list("Pod") if dead else ()
         return {key_of(body): is_ready(body) for body in pods if body["spec"].get("nodeName") in dead}
 
-    def start(self, cluster: Cluster) -> None:
-        """The Pods of this Cluster have their network; those of living nodes run."""
+    def start(self, cluster: Cluster, *, quiet: bool = False) -> None:
+        """The Pods of this Cluster have their network; those of living nodes run. `quiet`: without Events, of which a
+        new lab would have thousands."""
         silent = dead_nodes(cluster.faults)
-        self.started.update(pod.uid for pod in cluster.pods.values() if pod.node not in silent)
+        fresh = [pod for pod in cluster.pods.values() if pod.uid not in self.started and pod.node not in silent]
+        self.started.update(pod.uid for pod in fresh)
+        if not quiet:
+            self._beginning += fresh
+
+    def _announce(self, pod: Pod) -> None:
+        for container in pod.containers:
+            about = pod.key, pod.uid, container.name
+            image = f'Container image "{container.image}" already present on machine'
+            self.events.normal(*about, "Pulled", image)
+            self.events.normal(*about, "Created", f"Created container: {container.name}")
+            if container.image != HOST_IMAGE:  # of the others `Containers` tells
+                self.events.normal(*about, "Started", f"Started container {container.name}")
 
     def beat(self, cluster: Cluster) -> float:
         """Renew the nodes' Leases where it is time, or where one has come back. Returns the seconds until it is time
@@ -173,6 +187,9 @@ class Kubelet:
             new = pod.uid in stale or self._reported.get(pod.uid) != state
             if new and self._report_pod(cluster, pod):
                 self._reported[pod.uid] = state
+        for pod in self._beginning:  # not before: what waits for the network waits for no Event
+            self._announce(pod)
+        self._beginning.clear()
         for key, service in cluster.services.items():
             if self._services.get(key) is not service:
                 self._report_service(service)
@@ -180,6 +197,7 @@ class Kubelet:
         if len(self._reported) > 2 * len(cluster.pods) + 64:
             present = {pod.uid for pod in cluster.pods.values()}
             self._reported = {uid: state for uid, state in self._reported.items() if uid in present}
+            self.events.forget_all_but(present)
 
     def _report_service(self, service: Service) -> None:
         rendered = render.service_object(service)

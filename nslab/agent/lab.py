@@ -158,7 +158,7 @@ class Lab:
         self.objects.promised.update({(pod.namespace, pod.name): pod for pod in allotted.pods.values()})
         self._apply(self.state.manifest, (), allotted)
         self.objects.promised.clear()
-        self.kubelet.start(allotted)
+        self.kubelet.start(allotted, quiet=True)
         self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs
         self._follow()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from nslab.apiserver.store import Store
 from nslab.controllers.events import Recorder
 from nslab.controllers.interface import Clock, Settings
@@ -45,7 +47,6 @@ class PodEvents:
         self._budgets[uid] = (left - 1, now) if left >= 1 else (left, now)
         return left >= 1
 
-    def forget(self, uids: set[str]) -> None:
-        """Of Pods that are gone nothing more comes."""
-        for uid in uids & self._budgets.keys():
-            del self._budgets[uid]
+    def forget_all_but(self, uids: Set[str]) -> None:
+        """These Pods are there; of others nothing more comes."""
+        self._budgets = {uid: budget for uid, budget in self._budgets.items() if uid in uids}

@@ -93,3 +93,8 @@ class Manifest:
     objects: tuple[Object, ...]
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+STATIC_POD_NAMESPACE = "kube-system"
+STATIC_POD_LABELS = {"component": "kube-proxy", "tier": "node"}
+"""Of the Pod that every node runs of its own accord, with no object that asks for it."""

@@ -154,12 +154,13 @@ def responder_of(cluster: Cluster, endpoint: Endpoint) -> str:
 
 
 def is_identified(cluster: Cluster, endpoint: Endpoint, protocol: str) -> bool:
-    """Whether the answer of an endpoint says who gave it. An endpoint on a port that the Pod declares nowhere
-    counts: a Service that leads there is broken, and its check must say so."""
+    """Whether the answer of an endpoint says who gave it: that of a host's command or of kube-proxy does not. An
+    endpoint on a port that the Pod declares nowhere counts: a Service that leads there is broken, and its check must
+    say so."""
     pod = cluster.pods.get(endpoint.pod)
     if pod is None:
         return bool(responder_of(cluster, endpoint))
-    return not any(
+    return not pod.is_static and not any(
         (port.port, port.protocol) == (endpoint.port, protocol)
         for container in pod.containers if container.image == "host" for port in container.ports
     )

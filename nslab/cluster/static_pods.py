@@ -13,10 +13,10 @@ from hashlib import sha256
 from json import dumps
 
 from nslab import __version__
-from nslab.api.objects import Body, Manifest, Object
+from nslab.api.objects import STATIC_POD_LABELS, STATIC_POD_NAMESPACE, Body, Manifest, Object
 from nslab.cluster.model import Cluster
 
-NAMESPACE = "kube-system"
+NAMESPACE = STATIC_POD_NAMESPACE
 MIRROR = "kubernetes.io/config.mirror"
 """The annotation that makes a Pod a mirror: the hash of the manifest that its kubelet has."""
 
@@ -48,7 +48,7 @@ def mirror_pod(node: str, uid: str = "") -> Body:
     return {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": name_of(node), "namespace": NAMESPACE, "labels": {"component": "kube-proxy", "tier": "node"},
+            "name": name_of(node), "namespace": NAMESPACE, "labels": dict(STATIC_POD_LABELS),
             "annotations": {
                 "kubernetes.io/config.hash": digest, MIRROR: digest, "kubernetes.io/config.source": "file",
             },

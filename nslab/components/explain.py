@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Service, ServicePort
+from nslab.cluster.static_pods import proxied
 from nslab.components import kube_proxy
 from nslab.components.desired import desired
 from nslab.nft.objects import Key, MapValue, Rule, Set, Table
@@ -44,7 +45,7 @@ def explain_service(cluster: Cluster, service: Service, node: str = "") -> str:
     """A Service's way through the table `ip kube-proxy` of `node` (by default the first): every element and chain
     that concerns it, with a sentence each; ends with a newline."""
     node = node or next(iter(cluster.nodes))
-    lines = [f"# Service {service.key} ({service.type}) on node {node}"]
+    lines = [f"# Service {service.key} ({service.type}) on node {node}", *_idle(cluster, node)]
     if not kube_proxy.is_proxied(service):
         lines.append("# has no rules: its name resolves to other names or addresses, which is for DNS to say.")
         return "\n".join(lines) + "\n"
@@ -58,7 +59,14 @@ def explain_service(cluster: Cluster, service: Service, node: str = "") -> str:
 def explain_node(cluster: Cluster, node: str) -> str:
     """All tables of a node as nft text. Raises KeyError where there is no such node."""
     netns = desired(cluster).netns[naming.node_netns(cluster.lab.name, cluster.nodes[node].name)]
-    return "\n".join(table_text(table) for table in netns.tables.values())
+    return "\n".join([*_idle(cluster, node), *(table_text(table) for table in netns.tables.values())])
+
+
+def _idle(cluster: Cluster, node: str) -> list[str]:
+    """A sentence where the rules of the wish are not those in force."""
+    if node in proxied(cluster):
+        return []
+    return ["# kube-proxy does not work there: until it does, its table stays as it was, and these are not its rules"]
 
 
 def _explain_port(table: Table, service: Service, port: ServicePort) -> Iterator[str]:

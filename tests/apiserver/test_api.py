@@ -485,3 +485,13 @@ def test_a_service_of_another_type_loses_what_that_has_no_place_for(kind):
         asked = {"spec": {"ports": [{"port": 80, "nodePort": 30081}]}}
         code, answer = client("PATCH", f"{SERVICES}/web", asked, **merge)
         assert (code, answer["details"]["causes"][0]["field"]) == (422, "spec.ports[0].nodePort")
+
+
+def test_session_affinity_goes_with_its_settings():
+    client = Client()
+    merge = {"content_type": "application/merge-patch+json"}
+    spec = client("POST", SERVICES, service(sessionAffinity="ClientIP"))[1]["spec"]
+    assert spec["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 10800}}
+    code, changed = client("PATCH", f"{SERVICES}/web", {"spec": {"sessionAffinity": None}}, **merge)
+    assert (code, changed["spec"]["sessionAffinity"]) == (200, "None")
+    assert "sessionAffinityConfig" not in changed["spec"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nslab.api.objects import LabSpec, Object
-from nslab.cluster.model import Cluster, Endpoint, Leases, Node, Pod, Service, ServicePort
+from nslab.cluster.model import Cluster, Endpoint, Fault, Leases, Node, Pod, Service, ServicePort
 from nslab.components import cni, ip_masq, kube_proxy, pod_files, vpc
 from nslab.components.desired import desired
 from nslab.components.explain import explain_node, explain_service
@@ -296,3 +296,11 @@ def test_a_node_is_explained_by_all_its_tables() -> None:
     assert "add table ip ip-masq" in text
     with pytest.raises(KeyError):
         explain_node(_cluster(), "node-9")
+
+
+def test_rules_that_are_not_in_force_are_told_as_such() -> None:
+    service = _service("web", _port(_endpoint(0)))
+    cluster = replace(_cluster(service), faults=(Fault("node/node-1", "dead"),))
+    for text in (explain_node(cluster, "node-1"), explain_service(cluster, service, "node-1")):
+        assert "# kube-proxy does not work there: " in text
+    assert "does not work" not in explain_node(cluster, "node-2")

@@ -108,6 +108,14 @@ def test_a_job_completes_and_its_pods_leave_the_network(lab: LabFactory) -> None
     assert json.loads(again.stdout)["operations"] == 0
 
 
+def test_a_pod_that_comes_and_goes_is_told_of(lab: LabFactory) -> None:
+    running = lab("told", topology(pod("old")))
+    running.up(topology(pod("old"), pod("new")))
+    assert {reason for reason, _ in events(running, "new")} == {"Pulled", "Created", "Started"}
+    running.up(topology(pod("old")))
+    assert ("Killing", "Stopping container main") in events(running, "new")
+
+
 def test_a_container_that_crashes_waits_and_is_nobodys_endpoint(lab: LabFactory) -> None:
     pods = [host_pod("bad", "exit 7"), service("bad"), pod("asker")]
     running = lab("crashing", topology(*pods), options=("--wait", "0s"))

@@ -133,6 +133,12 @@ def test_health_is_for_all_and_metrics_for_the_node_itself(lab: RunningLab) -> N
     assert asked(lab, "node.node-b", f"http://{address}:10249/metrics")[0] == REFUSED
     assert asked(lab, "node.node-a", "http://127.0.0.1:10249/proxyMode") == (200, "nftables")
     assert asked(lab, "node.node-a", "http://127.0.0.1:10249/nothing") == (404, "404 page not found\n")
+    with entered(f"{lab.name}.client.vm"):
+        stranger = socket.create_connection((address, 10256), timeout=20)
+    with stranger:
+        stranger.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert stranger.recv(1) == b""  # and nobody else is hurt
+    assert asked(lab, "client.vm", f"http://{address}:10256/{'x' * 9000}")[0] == 404
 
 
 def test_metrics_move_when_an_endpoint_changes(lab: RunningLab) -> None:
@@ -153,6 +159,19 @@ def test_a_local_policy_counts_where_it_has_no_endpoint(lab: RunningLab) -> None
     lab.up(topology(SPEC, *OBJECTS, local))
     for node, count in (("node-a", 0), ("node-b", 1)):
         assert metrics(lab, node)["kubeproxy_sync_proxy_rules_no_local_endpoints_total"] == count
+
+
+def test_a_service_of_kube_proxies_is_one_like_any_other(lab: RunningLab) -> None:
+    health = service("health", {"component": "kube-proxy"}, "80>10256")
+    health["metadata"]["namespace"] = "kube-system"
+    assert "selects no Pod" not in lab.up(topology(SPEC, *OBJECTS, health)).stderr
+    checked = lab.nslab("check", "--filter", "svc/kube-system/health").stdout
+    assert "Service ports from nodes  2 of 2" in checked
+    address = lab.get("service", "health", "-n", "kube-system")["spec"]["clusterIP"]
+    for _ in range(30):
+        assert asked(lab, "pod.default.caller-a", f"http://{address}/healthz")[0] == 200
+    answered = [metrics(lab, node)["kubeproxy_proxy_healthz_total"] for node in ("node-a", "node-b")]
+    assert sum(answered) == 30  # by both of them: a missing one has no sample, and that by chance once in 10^9
 
 
 def test_a_node_that_is_about_to_go_is_not_eligible(lab: RunningLab) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nslab.api.defaults import containers_of
 from nslab.api.findings import Entry, Findings
-from nslab.api.objects import Body
+from nslab.api.objects import STATIC_POD_LABELS, STATIC_POD_NAMESPACE, Body
 from nslab.api.semantics.names import matches
 from nslab.api.semantics.pods import Template
 from nslab.api.yaml_reader import Path
@@ -60,6 +60,11 @@ def _shown(selector: Body) -> str:
     return labels or "its matchExpressions"
 
 
+def _selects_static(entry: Entry, selector: Body) -> bool:
+    """Whether the selector of an object selects the nodes' static Pods."""
+    return entry.object.namespace == STATIC_POD_NAMESPACE and matches(selector, STATIC_POD_LABELS)
+
+
 def _check_service(entry: Entry, pods: _Pods, findings: Findings) -> None:
     labels = entry.spec.get("selector")
     if not labels or entry.spec.get("type") == "ExternalName":
@@ -67,7 +72,8 @@ def _check_service(entry: Entry, pods: _Pods, findings: Findings) -> None:
     selector = {"matchLabels": labels}
     selected = pods.selected(entry.object.namespace, selector)
     if not selected:
-        findings.warn(entry, ("spec", "selector"), f"selects no Pod: none has {_shown(selector)}")
+        if not _selects_static(entry, selector):
+            findings.warn(entry, ("spec", "selector"), f"selects no Pod: none has {_shown(selector)}")
         return
     ports = [port for template in selected for port in _ports(template)]
     for index, port in enumerate(entry.spec.get("ports", ())):
@@ -102,7 +108,7 @@ def _listens(selected: Sequence[Template], number: int, protocol: str) -> bool:
 
 def _check_policy(entry: Entry, pods: _Pods, findings: Findings) -> None:
     selector = entry.spec.get("podSelector", {})
-    if selector and not pods.selected(entry.object.namespace, selector):
+    if selector and not pods.selected(entry.object.namespace, selector) and not _selects_static(entry, selector):
         findings.warn(entry, ("spec", "podSelector"), f"selects no Pod: none has {_shown(selector)}")
 
 

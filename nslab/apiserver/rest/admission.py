@@ -82,9 +82,13 @@ def admitted(
     body = _without_nulls(body)
     body.update(apiVersion=resource.api_version, kind=kind.name)
     warnings = _shaped(kind, body, validation)
-    if old is not None and kind.name == "Service":
-        _drop_dependent(body.setdefault("spec", {}), old.get("spec", {}))
-        _keep_allocated(body, old)
+    if kind.name == "Service":
+        spec = body.setdefault("spec", {})
+        if spec.get("sessionAffinity", "None") == "None":
+            spec.pop("sessionAffinityConfig", None)  # core/v1 defaults.go
+        if old is not None:
+            _drop_dependent(spec, old.get("spec", {}))
+            _keep_allocated(spec, old.get("spec", {}))
     if kind.role == "carried":
         set_defaults(kind, body)
     _check_rules(kind, body)
@@ -177,10 +181,9 @@ def _drop_dependent(new: Body, old: Body) -> None:
             del new[field]
 
 
-def _keep_allocated(body: Body, old: Body) -> None:
+def _keep_allocated(new_spec: Body, old_spec: Body) -> None:
     """A Service that is replaced without naming its address and node ports keeps those it has, unless its new type
     has none (pkg/registry/core/service, patchAllocatedValues)."""
-    new_spec, old_spec = body.setdefault("spec", {}), old.get("spec", {})
     kind = new_spec.get("type", "ClusterIP")
     if kind == "ExternalName" or old_spec.get("type") == "ExternalName":
         return

@@ -1,0 +1,88 @@
+"""What the kernel holds of a lab, read with iproute2 and nft, in a form that two kernels' answers can be compared in.
+
+    python -m tests.lab.kernel LAB    prints it as JSON
+
+Left out is what differs between two kernels that hold the same: interface indexes, handles, counters, timers, numbers
+that a bridge gives, what packets have left (affinity), and the order in which a set lists its elements.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+State = dict[str, dict[str, list[str]]]
+"""By namespace and by what was asked: lines, sorted."""
+
+_PASSING = {
+    "ifindex", "link_index", "link_netnsid", "link_netns", "handle", "stats64", "stats", "designated_port", "id",
+    "no", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer", "message_age_timer",
+    "hold_timer", "valid_life_time", "preferred_life_time",
+}  # fmt: skip
+_QUESTIONS = (
+    ("link", "-d", "-j", "link", "show"), ("addr", "-j", "-4", "addr", "show"),
+    ("route", "-d", "-j", "-4", "route", "show", "table", "all"), ("neigh", "-j", "-4", "neigh", "show"),
+    ("rule", "-j", "-4", "rule", "show"),
+)
+
+
+def held(lab: str) -> State:
+    """The links, addresses, routes, neighbours, rules and nftables of every namespace of the lab."""
+    listed = _run("ip", "netns", "list").splitlines()
+    names = sorted(line.split()[0] for line in listed if line.startswith(f"{lab}."))
+    return {name: _namespace(name) for name in names}
+
+
+def differences(soaked: State, fresh: State) -> list[str]:
+    """What one of two kernels holds and the other does not. A neighbour that is gone may be known still: whoever gets
+    its address has the same hardware address."""
+    found = [f"{name}: only in one of them" for name in soaked.keys() ^ fresh.keys()]
+    for name in soaked.keys() & fresh.keys():
+        for what, lines in soaked[name].items():
+            left, right = set(lines), set(fresh[name][what])
+            found += [f"{name} {what}: - {line}" for line in sorted(left - right) if what != "neigh"]
+            found += [f"{name} {what}: + {line}" for line in sorted(right - left)]
+    return found
+
+
+def _namespace(name: str) -> dict[str, list[str]]:
+    found = {}
+    for what, *arguments in _QUESTIONS:
+        answer = json.loads(_run("ip", "-n", name, *arguments) or "[]")
+        found[what] = sorted(json.dumps(_lasting(entry), sort_keys=True) for entry in answer)
+    ruleset = json.loads(_run("ip", "netns", "exec", name, "nft", "-j", "list", "ruleset"))["nftables"][1:]
+    return {**found, "nft": sorted(_rules(ruleset))}
+
+
+def _rules(ruleset: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each thing of a ruleset: rules with their place in their chain, maps element by element."""
+    places: Counter[str] = Counter()
+    for entry in ruleset:
+        (kind, body), = entry.items()
+        place = [kind, body["family"], body.get("table"), body.get("chain") or body["name"]]
+        chain = json.dumps(place)
+        places[chain] += 1
+        for element in body.pop("elem", ()):
+            if "timeout" not in str(element):
+                yield json.dumps([*place, _lasting(element)])
+        yield json.dumps([*place, places[chain], _lasting(body)], sort_keys=True)
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get("ifname", "").startswith("veth"):
+            value = {**value, "address": ""}  # the kernel draws it; nobody sends to it
+        return {key: _lasting(part) for key, part in value.items() if key not in _PASSING}
+    return [_lasting(part) for part in value] if isinstance(value, list) else value
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    print(json.dumps(held(sys.argv[1])))
