@@ -7,6 +7,7 @@ from typing import Final
 
 from nslab.check import outside, pods, services
 from nslab.check.model import Expectation
+from nslab.check.policies import matrix
 from nslab.check.written import written
 from nslab.cluster.model import Cluster
 
@@ -26,6 +27,7 @@ SUBJECTS: Final[tuple[Callable[[Cluster], Iterable[Expectation]], ...]] = (
     outside.vips_from_pods,
     outside.external_ips,
     pods.to_clients,
+    matrix.implied,
     written,
 )
 
