@@ -48,6 +48,7 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
     addresses.check(lab_entry, lab, ranges, entries, findings)
     capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)
+    policies.check_enforced(lab, entries, findings)
     faults.check_targets(lab, entries, findings)
 
 

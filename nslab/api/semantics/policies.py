@@ -7,17 +7,30 @@ network-policy-api), as far as a schema cannot hold them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 from typing import Final
 
 from nslab.api.findings import Entry, Findings, Step
-from nslab.api.objects import Body
+from nslab.api.objects import Body, LabSpec
 from nslab.api.semantics.names import check_selector, is_port_name
 
 _Path = tuple[Step, ...]
 
+_KINDS: Final = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 _DIRECTIONS: Final = (("ingress", "from"), ("egress", "to"))
 _WITHOUT_NAMED_PORTS: Final = ("networks", "nodes", "domainNames")
+
+
+def check_enforced(lab: LabSpec, entries: Sequence[Entry], findings: Findings) -> None:
+    """Policies in a lab that does not enforce them, as a GKE cluster without network policy: told once."""
+    written = [entry for entry in entries if entry.object.kind in _KINDS]
+    if written and not lab.cluster.network_policy:
+        rest = f" (nor are {len(written) - 1} others)" if len(written) > 1 else ""
+        findings.warn(
+            written[0], (), f"is accepted and not enforced{rest}, as on GKE without network policy: "
+            "spec.cluster.networkPolicy of the Lab is false",
+        )
 
 
 def check(entry: Entry, findings: Findings) -> None:
