@@ -64,7 +64,7 @@ def run(lab: str, wanted: str = "", checks: str | None = None) -> Report:
     expected = written(cluster, read_checks(checks), checks) if checks else expectations(cluster)
     with progress_bar() as progress, drops_of(cluster) as drops:
         told = partial(progress, "check") if progress else None
-        report = send(cluster, expected, partial(probe, drops=drops), filter=wanted, progress=told)
+        report = send(cluster, expected, probe=partial(probe, drops=drops), filter=wanted, progress=told)
     if wanted and not report.checks:
         raise UsageError(f"no check contains {wanted!r}", hint="`nslab check` lists the subjects")
     return report

@@ -42,7 +42,7 @@ def test_an_unknown_kind_names_the_nearest() -> None:
 
 def test_a_kind_that_is_not_shown_says_which_are() -> None:
     with pytest.raises(UsageError, match="cannot show ingresses") as caught:
-        resource("netpol")
+        resource("ing")
     assert "endpointslices" in caught.value.hint
 
 
