@@ -21,6 +21,7 @@ from typing import Any
 from nslab import __version__, errors
 from nslab.agent import history, messages, store
 from nslab.agent.lab import RETRY, Lab
+from nslab.agent.pace import Pace
 from nslab.agent.report import changes
 from nslab.agent.serving import Serving
 from nslab.cluster.model import Cluster
@@ -77,6 +78,7 @@ class Agent:
         self.idle_since = self.heard = time.monotonic()
         self.timer: asyncio.TimerHandle | None = None
         self.serving: Serving | None = None
+        self.pace = Pace()
         self.starting: asyncio.Task[None] | None = None
         self.operations: dict[str, Callable[[Json, socket.socket], Json | None]] = {
             "up": self._up, "status": self._status, "stop": self._stop, "kubeconfig": self._kubeconfig,
@@ -122,7 +124,7 @@ class Agent:
         self._schedule(0.0)
 
     def _schedule(self, delay: float) -> None:
-        when = self.loop.time() + delay
+        when = max(self.loop.time() + delay, self.pace.rested)
         if self.timer is not None:
             if not self.timer.cancelled() and self.timer.when() <= when:
                 return
@@ -288,6 +290,7 @@ class Agent:
     def _tick(self) -> None:
         """What time brings, and when it will be due again."""
         self.timer = None
+        started = self.loop.time()
         try:
             due = [self.lab.tick()]
         except Exception:  # a defect, or a process that went away in the middle: the agent lives on
@@ -308,6 +311,7 @@ class Agent:
             caller.connection.close()
         due += [waiter.deadline - now for waiter in self.waiters]
         due += [caller.deadline - now for caller in self.callers]
+        self.pace.ticked(started, self.loop.time(), self.serving.server.answered if self.serving else 0)
         self._schedule(max(0.0, min(due)))
 
     def _release_waiters(self) -> None:

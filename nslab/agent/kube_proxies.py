@@ -22,7 +22,7 @@ from nslab.agent.programming import Programmed
 from nslab.apiserver.events import Event
 from nslab.apiserver.rest.discovery import version
 from nslab.cluster import naming
-from nslab.cluster.model import Cluster
+from nslab.cluster.model import Cluster, Node
 from nslab.cluster.static_pods import proxied
 from nslab.components.service_endpoints import without_local_endpoints
 from nslab.errors import KernelError, NslabError
@@ -72,18 +72,13 @@ class KubeProxies:
     def set(self, cluster: Cluster) -> None:
         """Have the kube-proxies of this Cluster, and no others; its rules are in force."""
         self.cluster = cluster
-        working = set(proxied(cluster))
-        for name in [name for name in self.running if name not in working]:
+        working = [*proxied(cluster)]
+        for name in self.running.keys() - set(working):
             self._close(self.running.pop(name))
-        for name in cluster.nodes:
-            if name in working and name not in self.running:
-                netns = naming.node_netns(self.lab, name)
-                self.running[name] = _Running(name, netns, KubeProxy(time.time()))
-            if name in working:
-                node = cluster.nodes[name]
-                going = any(taint.key == TO_BE_DELETED for taint in node.taints)
-                deleted = "deletionTimestamp" in (node.body.get("metadata") or {})
-                self.running[name].proxy.eligible = not (going or deleted)
+        for name in working:
+            if name not in self.running:
+                self.running[name] = _Running(name, naming.node_netns(self.lab, name), KubeProxy(time.time()))
+            self.running[name].proxy.eligible = _is_eligible(cluster.nodes[name])
         self.tick()
 
     def tick(self) -> None:
@@ -232,6 +227,12 @@ class _Connection(asyncio.Protocol):
         self.transport.write(self._one.proxy.answer(self._port, method, target, time.time(), served))
         if not self._parser.should_keep_alive():
             self.transport.close()
+
+
+def _is_eligible(node: Node) -> bool:
+    """Whether load balancers may send new connections to the node."""
+    going = any(taint.key == TO_BE_DELETED for taint in node.taints)
+    return not going and "deletionTimestamp" not in (node.body.get("metadata") or {})
 
 
 def _inode(netns: str) -> int:

@@ -43,12 +43,13 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Server:
-    """The listening sockets of one Api. `token` is what clients on TCP must bear."""
+    """The listening sockets of one Api. `token` is what clients on TCP must bear; `answered` counts requests."""
 
     def __init__(self, api: Api, token: str) -> None:
         self.api = api
         self.token = token
         self.connections: set[_Connection] = set()
+        self.answered = 0
         self._listening: list[asyncio.Server] = []
 
     async def listen_unix(self, path: str | os.PathLike[str]) -> None:
@@ -74,6 +75,7 @@ class Server:
 
     def answer(self, request: Request, *, trusted: bool) -> Response | WatchStream:
         """The answer to a request; without the token only that it needs one."""
+        self.answered += 1
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         known = scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.token.encode())
         return self.api.answer(request) if trusted or known else refused(Unauthorized("Unauthorized"))

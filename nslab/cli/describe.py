@@ -15,7 +15,7 @@ from nslab.errors import UsageError
 
 if TYPE_CHECKING:
     from nslab.agent.client import Snapshot
-    from nslab.cluster.model import Container, Pod, ServicePort
+    from nslab.cluster.model import Cluster, Container, Pod, ServicePort
 
 Field = tuple[str, str | Sequence[str]]
 """A label and its value; a sequence stands one below the other."""
@@ -66,6 +66,7 @@ def pod(snapshot: Snapshot, key: str) -> list[Field]:
         ("Node", f"{it.node}/{cluster.nodes[it.node].ip}"),
         ("Labels", _labels(it.labels)),
         ("Ready", str(it.ready)),
+        *_faults(cluster, f"pod/{key}"),
         ("Restarts", str(snapshot.restarts.get(key, 0))),
         ("IP", f"{it.ip} (its node's: hostNetwork)" if it.host_network else it.ip),
         ("Controlled By", owner),
@@ -137,6 +138,7 @@ def node(snapshot: Snapshot, key: str) -> list[Field]:
         ("Zone", it.zone or NONE),
         ("Taints", [f"{taint.key}={taint.value}:{taint.effect}" for taint in it.taints]),
         ("Unschedulable", str(it.unschedulable)),
+        *_faults(cluster, f"node/{key}"),
         ("InternalIP", it.ip),
         ("PodCIDR", it.pod_range),
         ("Netns", naming.node_netns(cluster.lab.name, key)),
@@ -149,7 +151,7 @@ def client_host(snapshot: Snapshot, key: str) -> list[Field]:
     cluster = snapshot.cluster
     it = cluster.clients[key]
     return [
-        ("Name", it.name), ("Network", it.network), ("IP", it.ip),
+        ("Name", it.name), ("Network", it.network), ("IP", it.ip), *_faults(cluster, f"client/{key}"),
         ("Netns", naming.client_netns(cluster.lab.name, key)),
     ]
 
@@ -166,6 +168,13 @@ def workload(snapshot: Snapshot, kind: str, key: str) -> list[Field]:
         ("Pods", f"{len(pods)}, {sum(it.ready for it in pods)} ready"),
         ("", [_pod_line(it) for it in pods]),
     ]
+
+
+def _faults(cluster: Cluster, target: str) -> list[Field]:
+    """What of the target is broken on purpose; no line where nothing is."""
+    effects = cluster.faults_of.get(target, {})
+    told = [" ".join(filter(None, (effect, value))) for effect, value in effects.items()]
+    return [("Faults", ", ".join(told))] if told else []
 
 
 def _pod_line(it: Pod) -> str:

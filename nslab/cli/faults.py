@@ -50,7 +50,7 @@ def _with_values(command: Command) -> Command:
 def _as_flags(command: Command) -> Command:
     """A flag for each effect."""
     for effect in reversed([*_HELP, "dead"]):
-        command = click.option(f"--{effect}", is_flag=True, help=f"Only what {effect} stands for.")(command)
+        command = click.option(f"--{effect}", is_flag=True, help=f"Of its faults, {effect}.")(command)
     return command
 
 

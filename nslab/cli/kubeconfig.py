@@ -16,6 +16,8 @@ def kubeconfig(lab: str | None) -> None:
     nslab kubeconfig > shop.kubeconfig
     export KUBECONFIG=$PWD/shop.kubeconfig
     kubectl get pods -A
+
+    Where the lab's agent was killed, kubectl is refused: this command starts another, on the same port.
     """
     from nslab.agent import client
 

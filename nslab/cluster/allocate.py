@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
-from nslab.cluster.endpoints import EndpointSource, LabelIndex, Places, written
+from nslab.cluster.endpoints import EndpointSource, Places, SelectorIndex, written
 from nslab.cluster.faults import faults, possible
 from nslab.cluster.ipv4 import to_text
 from nslab.cluster.memo import Memo
@@ -60,16 +60,19 @@ def allocate(
 
 
 def _selected(
-    pending: Sequence[PendingPod], service_objects: Iterable[Object], memo: Memo
+    pending: Sequence[PendingPod], service_objects: tuple[Object, ...], memo: Memo
 ) -> Mapping[str, Sequence[int]]:
     """The positions of the Pods that each Service selects."""
-    labels = tuple((pod.namespace, pod.labels) for pod in pending)
-    index = memo.one("labels", labels, lambda: LabelIndex(pending))
-    selectors = {
-        services.key(item): (index, item.namespace, item.body["spec"].get("selector") or {})
-        for item in service_objects
-    }
-    return memo.each("selected", selectors, lambda key: index.select(*selectors[key][1:]))
+    index = memo.one("selectors", service_objects, lambda: SelectorIndex({
+        services.key(item): (item.namespace, item.body["spec"].get("selector") or {}) for item in service_objects
+    }))
+    causes = {pod.lease: (index, pod.namespace, pod.labels) for pod in pending}
+    selecting = memo.each("selecting", causes, lambda lease: index.selecting(*causes[lease][1:]))
+    selected: dict[str, list[int]] = {key: [] for key in index.keys}
+    for position, pod in enumerate(pending):
+        for key in selecting[pod.lease]:
+            selected[key].append(position)
+    return selected
 
 
 def _services(

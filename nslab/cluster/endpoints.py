@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from nslab.api.objects import Body, Object
 from nslab.cluster.model import Container, Endpoint, Pod
@@ -13,36 +13,29 @@ SAME_ZONE = ("PreferClose", "PreferSameZone")
 """Values of trafficDistribution that keep traffic in its zone where they can."""
 
 
-class Labelled(Protocol):
-    """What a selector looks at."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def labels(self) -> dict[str, str]: ...
+Selector = tuple[str, Mapping[str, str]]
+"""The namespace of a Service, and the labels that it wants of Pods; none select nothing."""
 
 
-class LabelIndex:
-    """Positions of Pods by namespace and label, so that a selector looks only at those with its rarest label."""
+class SelectorIndex:
+    """Services by the rarest label that their selector wants, so that a Pod is only shown to those that may select
+    it. `keys` are those of all Services."""
 
-    def __init__(self, pods: Sequence[Labelled]) -> None:
-        self._pods = pods
-        self._positions: dict[tuple[str, str, str], list[int]] = {}
-        for position, pod in enumerate(pods):
-            namespace = pod.namespace
-            for name, value in pod.labels.items():
-                self._positions.setdefault((namespace, name, value), []).append(position)
+    def __init__(self, selectors: Mapping[str, Selector]) -> None:
+        self.keys = tuple(selectors)
+        wanted = Counter(
+            (namespace, *label) for namespace, selector in selectors.values() for label in selector.items()
+        )
+        self._by_label: dict[tuple[str, str, str], list[tuple[str, Mapping[str, str]]]] = {}
+        for key, (namespace, selector) in selectors.items():
+            if selector:
+                rarest = min(((namespace, *label) for label in selector.items()), key=wanted.__getitem__)
+                self._by_label.setdefault(rarest, []).append((key, selector))
 
-    def select(self, namespace: str, selector: Mapping[str, str]) -> list[int]:
-        """The positions of the Pods that a Service's selector selects, ascending; none for an empty selector."""
-        if not selector:
-            return []
-        lists = [self._positions.get((namespace, name, value), []) for name, value in selector.items()]
-        candidates = min(lists, key=len)
-        if len(lists) == 1:
-            return candidates
-        wanted = selector.items()
-        return [position for position in candidates if wanted <= self._pods[position].labels.items()]
+    def selecting(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """The keys of the Services that select a Pod with these labels."""
+        found = (each for label in labels.items() for each in self._by_label.get((namespace, *label), ()))
+        return [key for key, selector in found if len(selector) == 1 or selector.items() <= labels.items()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

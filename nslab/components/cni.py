@@ -21,7 +21,7 @@ count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from nslab.cluster import naming
 from nslab.cluster.memo import Memo
@@ -50,21 +50,20 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     on_node = {
         name: [pod for pod in pods if not pod.host_network] for name, pods in cluster.pods_by_node.items()
     }
-    shown = {name: tuple((pod.key, pod.ip) for pod in pods) for name, pods in on_node.items()}
-    nodes = {node.name: (common, node.pod_range, shown[node.name]) for node in cluster.nodes.values()}
-    node_netns = _routed_node if routed else _bridged_node
-    inside = memo.each("cni node", nodes, lambda name: node_netns(cluster, cluster.nodes[name], on_node[name]))
-    beside = memo.each("cni neighbours", nodes, lambda name: _beside(cluster.nodes[name], on_node[name], routed))
-    pods = {
-        pod.key: (common, name, cluster.nodes[name].pod_range, pod.uid, pod.ip, beside[name])
-        for name, here in on_node.items() for pod in here
+    causes = {
+        node.name: (common, node.pod_range, tuple((pod.key, pod.uid, pod.ip) for pod in on_node[node.name]))
+        for node in cluster.nodes.values()
     }
-    own = memo.each("cni pod", pods, lambda key: _pod(cluster, cluster.pods[key], routed, beside))
-    netns: dict[str, Netns] = {}
-    for name, here in on_node.items():
-        netns[inside[name].name] = inside[name]
-        netns.update((own[pod.key].name, own[pod.key]) for pod in here)
-    return NetState(lab.name, netns)
+    found = memo.each("cni", causes, lambda name: _on_node(cluster, cluster.nodes[name], on_node[name]))
+    return NetState(lab.name, {each.name: each for those in found.values() for each in those})
+
+
+def _on_node(cluster: Cluster, node: Node, pods: list[Pod]) -> tuple[Netns, ...]:
+    """A node's netns and those of its Pods."""
+    routed = cluster.lab.cluster.network_policy
+    inside = _routed_node(cluster, node, pods) if routed else _bridged_node(cluster, node, pods)
+    beside = _beside(node, pods, routed)
+    return inside, *(_pod(cluster, node, pod, routed, beside) for pod in pods)
 
 
 def _beside(node: Node, pods: list[Pod], routed: bool) -> frozenset[Neighbour]:
@@ -114,8 +113,8 @@ def _host_links(
         )
 
 
-def _pod(cluster: Cluster, pod: Pod, routed: bool, beside: Mapping[str, frozenset[Neighbour]]) -> Netns:
-    lab, node = cluster.lab.name, cluster.nodes[pod.node]
+def _pod(cluster: Cluster, node: Node, pod: Pod, routed: bool, beside: frozenset[Neighbour]) -> Netns:
+    lab = cluster.lab.name
     link = Link(
         POD_LINK, "veth", stamp(lab, f"pod {pod.key} eth0"), cluster.lab.vpc.mtu,
         peer=(node_identity(cluster, node)[0], host_link(pod)), mac=pod_mac(pod.ip),
@@ -124,7 +123,7 @@ def _pod(cluster: Cluster, pod: Pod, routed: bool, beside: Mapping[str, frozense
     default = Route("0.0.0.0/0", link=POD_LINK, via=first_host(node.pod_range), onlink=routed)
     return part(
         naming.pod_netns(lab, pod), pod.uid, links=[link], addresses=[Address(POD_LINK, f"{pod.ip}/{length}")],
-        routes=[default], neighbours=beside[pod.node],
+        routes=[default], neighbours=beside,
     )
 
 

@@ -18,5 +18,7 @@ def desired(cluster: Cluster, memo: Memo | None = None, *, netem: bool = False) 
         vpc.desired, cni.desired, kube_proxy.desired, ip_masq.desired, network_policy.desired, pod_files.desired,
     )
     wanted, files = pieces(component(cluster, memo) for component in components)
-    netns = memo.each("netns", {name: (those,) for name, those in wanted.items()}, lambda name: joined(wanted[name]))
+    shared = {name: those for name, those in wanted.items() if len(those) > 1}
+    netns = {name: those[0] for name, those in wanted.items()}
+    netns |= memo.each("netns", shared, lambda name: joined(shared[name]))
     return broken(NetState(cluster.lab.name, netns, files), cluster, netem)

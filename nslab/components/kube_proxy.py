@@ -106,7 +106,10 @@ def udp_backends(cluster: Cluster) -> dict[tuple[str, int], frozenset[tuple[str,
     another one has to be forgotten.
     """
     backends: dict[tuple[str, int], frozenset[tuple[str, int]]] = {}
-    for service in filter(is_proxied, cluster.services.values()):
+    datagrams = (
+        service for service in cluster.services.values() if any(port.protocol == "UDP" for port in service.ports)
+    )
+    for service in filter(is_proxied, datagrams):
         addresses = (service.cluster_ip, *service.load_balancer_ips, *service.external_ips)
         for port in service.ports:
             if port.protocol != "UDP":
@@ -248,7 +251,8 @@ def _local(cluster: Cluster, with_local: Iterable[Service]) -> dict[str, _Backen
 
 
 class _Frontend(NamedTuple):
-    """What clients see of a Service: itself without its endpoints, and the ports that have some."""
+    """What clients see of a Service: itself without its endpoints; and the ports that have some, where not everybody
+    may use it."""
 
     service: Service
     ports: tuple[ServicePort, ...]
@@ -257,7 +261,8 @@ class _Frontend(NamedTuple):
 def _frontend(service: Service) -> _Frontend:
     bare = tuple(replace(port, endpoints=()) for port in service.ports)
     answered = tuple(
-        shown for shown, port in zip(bare, service.ports, strict=True) if cluster_endpoints(port, "")
+        shown for shown, port in zip(bare, service.ports, strict=True)
+        if service.source_ranges and cluster_endpoints(port, "")
     )
     return _Frontend(replace(service, ports=bare, body={}), answered)
 

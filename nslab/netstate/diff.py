@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from nslab.netstate.model import Address, Link, Netns, NetState, Route, neighbours_digest
 from nslab.netstate.operations import (
@@ -44,28 +45,35 @@ def diff(want: NetState, have: NetState) -> Batch:
 
     What is the same object in both is equal, and costs nothing.
     """
-    names = _differing(want.netns, have.netns)
+    whole, tables = _differing(want.netns, have.netns)
     return _Difference(*(
         NetState(
-            state.lab, {name: netns for name, netns in state.netns.items() if name in names},
+            state.lab,
+            {
+                name: Netns(name, netns.uid, tables=netns.tables) if name in tables else netns
+                for name, netns in state.netns.items() if name in whole or name in tables
+            },
             state.files if want.files is not have.files else {},
         )
         for state in (want, have)
     )).batch()
 
 
-def _differing(want: Mapping[str, Netns], have: Mapping[str, Netns]) -> set[str]:
-    """The namespaces that are not the same object in both states. Where identity or links are others, a link may come
-    or go with its other end: then the namespaces beyond belong to them."""
+def _differing(want: Mapping[str, Netns], have: Mapping[str, Netns]) -> tuple[set[str], set[str]]:
+    """The namespaces that are not the same object in both states, and those of which only the tables are not. Where
+    identity or links are others, a link may come or go with its other end: so the namespaces beyond are among the
+    first."""
     names = {name for name, netns in want.items() if have.get(name) is not netns}
-    names |= have.keys() - want.keys()
-    shaken = [ends for name in names if not _have_same_links(*(ends := (want.get(name), have.get(name))))]
-    links = (link for ends in shaken for netns in ends if netns is not None for link in netns.links.values())
-    return names | {link.peer[0] for link in links if link.peer}
+    tables = {name for name in names if name in have and _differ_in_tables(want[name], have[name])}
+    whole = (names | have.keys() - want.keys()) - tables
+    ends = (netns for name in whole for netns in (want.get(name), have.get(name)) if netns is not None)
+    whole |= {link.peer[0] for netns in ends for link in netns.links.values() if link.peer}
+    return whole, tables - whole
 
 
-def _have_same_links(want: Netns | None, have: Netns | None) -> bool:
-    return want is not None and have is not None and (want.uid, want.links) == (have.uid, have.links)
+def _differ_in_tables(want: Netns, have: Netns) -> bool:
+    """Whether they may differ in their tables, and in nothing else."""
+    return not have.digest and replace(want, tables=have.tables, foreign=have.foreign) == have
 
 
 class _Difference:

@@ -495,3 +495,43 @@ def test_session_affinity_goes_with_its_settings():
     code, changed = client("PATCH", f"{SERVICES}/web", {"spec": {"sessionAffinity": None}}, **merge)
     assert (code, changed["spec"]["sessionAffinity"]) == (200, "None")
     assert "sessionAffinityConfig" not in changed["spec"]
+
+
+# nslab's own kind
+
+FAULTS = "/apis/nslab.dev/v1/faults"
+
+
+def fault(name="pod.default.a.slow", **spec):
+    return {"metadata": {"name": name}, "spec": {"target": "pod/default/a", "effect": "slow", "value": "1s", **spec}}
+
+
+def test_a_fault_is_an_object_like_any_other():
+    client = Client()
+    code, made = client("POST", FAULTS, fault())
+    assert (code, made["kind"], made["apiVersion"]) == (201, "Fault", "nslab.dev/v1")
+    patch = {"spec": {"value": "2s"}}
+    code, patched = client(
+        "PATCH", f"{FAULTS}/pod.default.a.slow", patch, content_type="application/merge-patch+json"
+    )
+    assert (code, patched["spec"]["value"]) == (200, "2s")
+    _, shown = client("GET", FAULTS, accept=TABLE)
+    assert [column["name"] for column in shown["columnDefinitions"]] == ["Name", "Target", "Effect", "Value", "Age"]
+    assert shown["rows"][0]["cells"] == ["pod.default.a.slow", "pod/default/a", "slow", "2s", "65s"]
+    assert client("DELETE", f"{FAULTS}/pod.default.a.slow")[0] == 200
+
+
+@pytest.mark.parametrize(("body", "path"), [
+    (fault(value="soon"), "spec.value"),
+    (fault(effect="sloow"), "spec.effect"),
+    (fault(effect="dead"), "spec.effect"),
+    (fault(target="pod/a"), "spec.target"),
+    (fault(name="mine"), "metadata.name"),
+    (fault(name="pod.default.a.crash", effect="crash"), "spec.value"),
+    (fault(value=1), "spec.value"),
+    ({"metadata": {"name": "pod.default.a.slow"}}, "spec"),
+])  # fmt: skip
+def test_a_wrong_fault_is_refused_with_its_field(body, path):
+    code, status = Client()("POST", FAULTS, body)
+    assert (code, status["reason"]) == (422, "Invalid")
+    assert path in [cause["field"] for cause in status["details"]["causes"]]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import change, commands, datapath, rules
+from tests.bench import api, change, commands, datapath, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ SUBJECTS = (
     Subject("pairs", commands.all_pairs),
     Subject("rules", rules.programming),
     Subject("change", change.changing),
+    Subject("api", api.accepting),
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),
     Subject("throughput", datapath.throughput),

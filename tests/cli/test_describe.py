@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nslab.cli.describe import render
+from nslab.cluster.model import Fault
 from tests.cli.shop import snapshot
 
 
@@ -77,3 +78,14 @@ def test_a_workload() -> None:
     text = render(snapshot(), "StatefulSet", "default/web")
     assert "Pods:       2, 1 ready\n" in text
     assert "pod/default/web-1  10.8.1.2  not ready\n" in text
+
+
+def test_what_is_broken_on_purpose_is_said_of_each_target() -> None:
+    broken = snapshot(faults=(
+        Fault("client/laptop", "down"), Fault("node/node-2", "dead"), Fault("pod/default/web-1", "crash"),
+        Fault("pod/default/web-1", "slow", "200ms"),
+    ))
+    assert "\nFaults:         crash, slow 200ms\n" in render(broken, "pod", "default/web-1")
+    assert "Faults:" in render(broken, "node", "node-2")
+    assert "Faults:" in render(broken, "client", "laptop")
+    assert "Faults:" not in render(broken, "node", "node-1")

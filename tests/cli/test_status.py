@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nslab.cli import status
+from nslab.cluster.model import Fault
 from tests.cli.shop import snapshot
 
 SHARE: status.Json = {"namespaces": 7, "processes": [{"role": "agent", "pid": 41, "rss": 30_000_000}]}
@@ -22,6 +23,7 @@ Lab shop: VPCNative, up for 90s, from shop.yaml
 nodes     2
 pods      2/3 ready, 3 restarts
 services  3, 1/2 endpoints ready
+rules     not followed: the agent is dead
 drift     1 operation to mend
 agent     41
 host      7 namespaces, agent 41 (30 MB)
@@ -52,6 +54,18 @@ def test_without_privilege_drift_is_not_looked_at() -> None:
 def test_a_dead_agent_is_said() -> None:
     dead = replace(snapshot(), agent_pid=None)
     assert "agent     dead: " in status.text(status.health(dead, [], SHARE), now=1090.0)
+
+
+def test_what_is_broken_on_purpose_is_listed() -> None:
+    faults = (Fault("node/node-2", "dead"), Fault("pod/default/web-1", "slow", "200ms"))
+    picture = status.health(snapshot(faults=faults), [], SHARE)
+    assert picture["faults"] == [
+        {"target": "node/node-2", "effect": "dead", "value": ""},
+        {"target": "pod/default/web-1", "effect": "slow", "value": "200ms"},
+    ]
+    text = status.text(picture, now=1090.0)
+    assert "Faults (`nslab heal` mends them):\n  node/node-2 dead\n  pod/default/web-1 slow 200ms\n" in text
+    assert "Faults" not in status.text(status.health(snapshot(), [], SHARE), now=1090.0)
 
 
 def test_long_lists_are_counted() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nslab.controllers.control_plane import ControlPlane
+from nslab.controllers.interface import Settings
 from nslab.controllers.metadata import condition
 from tests.controllers.cluster import FakeCluster, service, template, workload
 
@@ -95,3 +97,34 @@ def test_a_pod_of_no_node_is_removed(lively: FakeCluster) -> None:
     lively.create("Pod", "lost", {**template("a")["spec"], "nodeName": "nowhere"})
     lively.run()
     assert lively.store.get("Pod", "default", "lost") is None
+
+
+def test_another_grace_period_holds_at_once(lively: FakeCluster) -> None:
+    lively.control.set_grace(60.0)
+    lively.dead.add("node-1")
+    lively.wait(30)
+    assert len(lively.ready_endpoints("web")) == 6
+    lively.control.set_grace(5.0)
+    lively.run()
+    assert len(lively.ready_endpoints("web")) == 4
+
+
+def test_who_had_no_time_to_speak_is_not_declared_dead() -> None:
+    """The controllers worked all the time that the kubelets, on the same thread, should have spoken in."""
+    cluster = FakeCluster(grace=10.0)
+    cluster.wait(5)
+    silent = {"node-1"}
+    heard: list[float] = []
+
+    def hear() -> None:
+        heard.append(cluster.time)
+        for name in ("node-1", "node-2", "node-3"):
+            if name not in silent:
+                cluster.beat(name)
+
+    control = ControlPlane(cluster.store, lambda: cluster.time, Settings(grace=10.0), hear)
+    cluster.time += 60
+    control.run()
+    states = [condition(cluster.get("Node", f"node-{number}"), "Ready")["status"] for number in (1, 2, 3)]
+    assert states == ["Unknown", "True", "True"]
+    assert heard

@@ -23,7 +23,7 @@ ELSEWHERE = {
 def _commands() -> Iterator[str]:
     """Indented lines that begin with a program's name, without their comments."""
     for line in README.splitlines():
-        found = re.fullmatch(r"    ((?:make|sudo|cd) .*?)(\s+#.*)?", line)
+        found = re.fullmatch(r"    ((?:make|sudo|cd|kubectl) .*?)(\s+#.*)?", line)
         if found:
             yield found[1]
 
@@ -39,8 +39,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     installed = programs.parent / "bin"
-    yield {**os.environ, "PATH": f"{installed}:{programs}:{os.environ['PATH']}"}
+    path = f"{installed}:{programs}:{os.environ['PATH']}"
+    yield {**os.environ, "PATH": path, "KUBECONFIG": "lab.kubeconfig"}
     subprocess.run([NSLAB, "down", "quickstart"], check=True)
+    (ROOT / "lab.kubeconfig").unlink(missing_ok=True)
 
 
 def test_every_command_of_the_readme_works(environment: dict[str, str]) -> None:

@@ -3,7 +3,8 @@
     python -m tests.lab.kernel LAB    prints it as JSON
 
 Left out is what differs between two kernels that hold the same: interface indexes, handles, counters, timers, numbers
-that a bridge gives, what packets have left (affinity), and the order in which a set lists its elements.
+that a bridge gives, what packets have left (affinity) and the size that its map got by them, and the order in which a
+set lists its elements.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ State = dict[str, dict[str, list[str]]]
 
 _PASSING = {
     "ifindex", "link_index", "link_netnsid", "link_netns", "handle", "stats64", "stats", "designated_port", "id",
-    "no", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer", "message_age_timer",
-    "hold_timer", "valid_life_time", "preferred_life_time",
+    "no", "size", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer",
+    "message_age_timer", "hold_timer", "valid_life_time", "preferred_life_time",
 }  # fmt: skip
 _QUESTIONS = (
     ("link", "-d", "-j", "link", "show"), ("addr", "-j", "-4", "addr", "show"),

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from nslab.agent.store import Paths
+from nslab.linux.locks import lock_holder
 from tests.kubectl import needs_kubectl
 from tests.lab.conftest import LabFactory
-from tests.lab.live import EMPTY, Live, connected, eventually, web
+from tests.lab.live import EMPTY, PROBE, Live, connected, eventually, web
 
 pytestmark = needs_kubectl
 
@@ -141,3 +143,63 @@ def test_commands_return_once_the_change_is_in_force(live: Callable[..., Live], 
     reasons = [json.loads(line)["reason"] for line in running.lab.nslab("events", "-o", "json").stdout.splitlines()]
     assert {"Scheduled", "SuccessfulCreate", "ScalingReplicaSet"} <= set(reasons)
     assert running.lab.nslab("delete", "deploy/web", code=6).stderr.startswith("error: ")
+
+
+def test_a_controllers_error_is_shown_and_tried_again(live: Callable[..., Live]) -> None:
+    running = live("retried")
+    taken = {"metadata": {"name": "db-0"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+    running.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", **taken}))
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": taken["spec"]}
+    spec = {"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec}
+    running.apply(json.dumps(body))
+    eventually(lambda: "default/db" in str(running.lab.json("status")["failures"]))
+    ((what, error),) = running.lab.json("status")["failures"].items()
+    assert what == "statefulset-controller default/db"
+    assert 'pods "db-0" already exists' in error
+    assert error in running.lab.nslab("status").stdout
+    running.kubectl("delete", "pod", "db-0")
+    running.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    assert running.lab.json("status")["failures"] == {}
+
+
+PROBED = web(2, more=PROBE)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 0.7])
+def test_an_agent_killed_as_a_new_labs_objects_come_to_be(lab: LabFactory, delay: float) -> None:
+    """`up` answers when the network stands; the objects are stored a moment later."""
+    text = (EMPTY % "born") + "---\n" + PROBED
+    running = lab("born", text)
+    before = running.netns()
+    pid = lock_holder(str(Paths("born").lock))
+    assert pid is not None
+    time.sleep(delay)  # from within the quiet before that moment to after it
+    os.kill(pid, signal.SIGKILL)
+    again = connected(running)
+    assert len(again.pods()) == 2
+    assert running.netns() == before
+    assert again.responders() == set(again.pods())
+    assert json.loads(running.up(text, "-o", "json").stdout)["changed"] == []
+    assert running.json("status")["drift"] == []
+
+
+def test_asked_at_once_a_new_lab_has_all_its_objects(lab: LabFactory) -> None:
+    running = connected(lab("asked", (EMPTY % "asked") + "---\n" + PROBED))
+    assert len(running.pods()) == 2
+    again = json.loads(running.lab.up(running.lab.file.read_text(), "-o", "json").stdout)
+    assert (again["operations"], again["changed"]) == (0, [])
+    assert Paths("asked").agent_log.read_text() == ""
+    assert running.responders() == set(running.pods())
+
+
+def test_kubectl_is_refused_by_a_dead_agent_and_finds_the_next_one_where_it_was(lab: LabFactory) -> None:
+    running = connected(lab("revived", (EMPTY % "revived") + "---\n" + web(2)))
+    assert len(running.pods()) == 2
+    os.kill(running.agent(), signal.SIGKILL)
+    eventually(lambda: lock_holder(str(Paths("revived").lock)) is None)
+    assert "refused" in running.kubectl("get", "pods", code=1)
+    standing = {name.partition(".pod.default.")[2] for name in running.lab.netns() if ".pod.default." in name}
+    assert running.responders() == standing  # packets need no agent
+    assert running.lab.nslab("kubeconfig").stdout == running.kubectl.config.read_text()
+    assert running.responders() == set(running.pods())

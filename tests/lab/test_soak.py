@@ -231,7 +231,7 @@ def test_a_soak(soaked: RunningLab, tmp_path: Path) -> None:
             soak.step()
             time.sleep(soak.draw.choice([0.0, 0.0, 0.05, 0.2]))  # some operations meet what follows from the last
         soak.finish()
-    assert len(soak.done) >= 10, soak.done
+    assert sum(soak.done.values()) > SECONDS, soak.done
     assert set(result["outcomes"]) == {"ok"}, result
     assert soak.lost() == []
     check = json.loads(soaked.nslab("check", "-o", "json", code=None).stdout)

@@ -359,3 +359,71 @@ def test_out_of_file_descriptors_is_logged_and_survived(network: Network, tmp_pa
         assert curl(asker, f"http://{address(1)}/healthz") == "ok"
         client.stop()
     assert log.read_text().count("out of file descriptors (the limit is 40)") == 1
+
+
+# Slow on purpose
+
+
+DELAY = 0.3
+
+
+def _slowed(server: str, *, delay: float = DELAY, protocols: tuple[str, ...] = ("TCP", "UDP")) -> list[Listener]:
+    return [
+        replace(pod_listener(server, 1, protocol=protocol), delay=round(delay * 1e6)) for protocol in protocols
+    ]
+
+
+def test_a_slow_pod_answers_that_much_later(network: Network, responder: ResponderClient) -> None:
+    asker, server = network(2)
+    responder.set(_slowed(server))
+    began = time.monotonic()
+    assert curl(asker, f"http://{address(1)}/hostname", f"http://{address(1)}/hostname") == "srv1srv1"
+    assert time.monotonic() - began >= 2 * DELAY  # on one connection, one after the other
+    with entered(asker):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(5)
+        began = time.monotonic()
+        sock.sendto(b"?", (address(1), 80))
+        assert json.loads(sock.recv(65536))["pod"] == "srv1"
+        assert time.monotonic() - began >= DELAY
+
+
+def test_slow_pods_keep_no_other_waiting(network: Network, responder: ResponderClient) -> None:
+    asker, slow, quick = network(3)
+    responder.set([*_slowed(slow, delay=3.0), pod_listener(quick, 2)])
+    with connect(asker, address(1)) as waiting:
+        waiting.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
+        began = time.monotonic()
+        assert curl(asker, f"http://{address(2)}/hostname") == "srv2"
+        assert time.monotonic() - began < 3.0
+        assert b"srv1" in read_all(waiting)
+
+
+def test_how_slow_changes_without_a_new_socket(network: Network, responder: ResponderClient) -> None:
+    asker, server = network(2)
+    responder.set(_slowed(server, delay=0.0))
+    with connect(asker, address(1)) as sock:
+        assert responder.set(_slowed(server)).sockets == 2
+        began = time.monotonic()
+        sock.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
+        assert b"srv1" in read_all(sock)
+        assert time.monotonic() - began >= DELAY
+
+
+def test_who_leaves_before_a_late_answer_hurts_nobody(network: Network, responder: ResponderClient) -> None:
+    asker, server = network(2)
+    responder.set(_slowed(server))
+    for _ in range(3):
+        sock = connect(asker, address(1))
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.close()
+    eventually(lambda: responder.stats()["connections"] == 0)
+    with connect(asker, address(1)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: responder.stats()["connections"] == 1)
+        responder.set([])  # the container crashes before it could answer
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    responder.set(_slowed(server))
+    assert curl(asker, f"http://{address(1)}/hostname") == "srv1"
