@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import api, change, commands, datapath, rules
+from tests.bench import api, change, commands, datapath, policies, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,9 @@ SUBJECTS = (
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),
     Subject("throughput", datapath.throughput),
+    Subject("policy-latency", policies.latency),
+    Subject("policy-throughput", policies.throughput),
+    Subject("policy-label", policies.relabelling),
 )
 
 
