@@ -86,19 +86,19 @@ class Step:
         return _documents(_bodies(self.policies))
 
 
-def matching(patterns: tuple[str, ...]) -> frozenset[Flow]:
-    """The flows that one of the patterns means. Raises ValueError for a pattern that means none."""
+def matching(patterns: tuple[str, ...], flows: frozenset[Flow] = FLOWS) -> frozenset[Flow]:
+    """Those of the flows that one of the patterns means. Raises ValueError for a pattern that means none."""
     found: set[Flow] = set()
     for pattern in patterns:
         source, destination, *rest = re.split(r"\s+(?:>\s+)?", pattern)
-        flows = {
-            flow for flow in FLOWS
+        meant = {
+            flow for flow in flows
             if fnmatchcase(flow.source, source) and fnmatchcase(flow.destination, destination)
             and all(word in (str(flow.port), flow.protocol) for word in rest)
         }
-        if not flows:
+        if not meant:
             raise ValueError(f"no flow is {pattern!r}")
-        found |= flows
+        found |= meant
     return frozenset(found)
 
 
