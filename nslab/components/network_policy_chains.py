@@ -10,7 +10,7 @@ from nslab.cluster.ipv4 import to_text
 from nslab.cluster.naming import short_digest
 from nslab.components.policy_groups import Group, Opening
 from nslab.components.policy_rules import ALL_PORTS, LINE, OTHERS
-from nslab.components.spans import NOTHING, Spans, common
+from nslab.components.spans import NOTHING, Span, Spans, common
 from nslab.nft.datatypes import INET_PROTO, INET_SERVICE, IPV4_ADDR, VERDICT
 from nslab.nft.objects import Chain, Hook, Key, MapValue, Rule, Set
 from nslab.nft.statements import (
@@ -166,10 +166,14 @@ def ports_chain(way: Way, ports: Spans) -> Chain:
 def ports_sets(ports: Spans) -> tuple[Set, ...]:
     """The sets of the ports' numbers, one for each protocol that has some and not all."""
     return tuple(
-        Set(f"{ports_name(ports)}-{protocol.lower()}", (INET_SERVICE,), dict.fromkeys((span,) for span in numbers),
+        Set(f"{ports_name(ports)}-{protocol.lower()}", (INET_SERVICE,), dict.fromkeys(map(_number, numbers)),
             interval=True)
         for protocol, numbers in _by_protocol(ports) if not _is_whole(numbers)
     )
+
+
+def _number(span: Span) -> Key:
+    return (span[0] if span[0] == span[1] else span,)
 
 
 def _by_protocol(ports: Spans) -> Iterator[tuple[str, Spans]]:

@@ -76,13 +76,14 @@ def ways(cluster: Cluster, source: Source, to: Destination, protocol: str) -> tu
         (fate.node, endpoint.ip, endpoint.port): endpoint
         for fate in _fates(cluster, source, to, service, port) for endpoint in fate.endpoints
     }
-    return tuple(
+    found_ways = [
         Way(
             endpoint.pod or endpoint.ip,
             paths.translated(source, node, (to.ip, to.port), endpoint, protocol, masqueraded=masqueraded),
         )
         for (node, _, _), endpoint in chosen.items()
-    )
+    ]
+    return tuple(dict.fromkeys(found_ways))  # by several nodes the same, where policies see no difference
 
 
 def attempts(answer: Answer) -> int:
@@ -114,10 +115,13 @@ def _fates(
 
 
 def _translating(cluster: Cluster, source: Source, to: Destination) -> list[Node]:
-    """A node port is its node's business; the rest is the source's node's, or of a client any node's."""
+    """A node port is its node's business; the rest is the source's node's, or of a client any node's. To a client a
+    ClusterIP is no address at all."""
     nodes = cluster.nodes
     addressed = [node for node in nodes.values() if node.ip == to.ip]
-    return addressed or ([nodes[source.node]] if source.node else list(nodes.values()))
+    if addressed or source.node:
+        return addressed or [nodes[source.node]]
+    return [] if any(to.ip == service.cluster_ip for service in cluster.services.values()) else list(nodes.values())
 
 
 def text(answer: Answer) -> str:
