@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,7 @@ class Objects:
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
     promised: dict[tuple[str, str], Pod] = field(default_factory=dict)
     _memo: Memo = field(default_factory=Memo)
+    _bodies: dict[str, tuple[Body, ...]] = field(default_factory=dict)
     _quiet: bool = False
     _uids: int = 0
 
@@ -113,6 +116,7 @@ class Objects:
         return object_uid(f"{self.lab}/{self.store.revision}/{self._uids}")
 
     def _note(self, event: Event) -> None:
+        self._bodies.pop(event.kind, None)
         if not self._quiet and event.kind in NETWORK and _matters(event) and not self._is_derived(event):
             self.changed = True
             self.on_matter(event.kind, key_of(event.body).lstrip("/"), event.type)
@@ -181,8 +185,9 @@ class Objects:
 
     def cluster(self, lab: LabSpec, leases: Leases, ready: Mapping[str, bool]) -> Cluster:
         """The Cluster of these objects. One that asks for what cannot be had is left out, and the log says so."""
-        bodies = {kind: self.store.by_age(kind) for kind in NETWORK}
-        found = manifest(lab, bodies, self.places, self._memo)
+        for kind in NETWORK - self._bodies.keys():  # where nothing has changed since the last time, it is what it was
+            self._bodies[kind] = tuple(self.store.by_age(kind))
+        found = manifest(lab, self._bodies, self.places, self._memo)
         cluster, refused = possible(found, leases, ready, self._memo)
         for reference, reason in refused.items():
             if self.refused.get(reference) != reason:
@@ -213,28 +218,33 @@ def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = No
     memo = memo or Memo()
     labels = {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies.get("Node", ())}
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
-    names = {node.name for node in nodes}
-    services = tuple(bodies.get("Service", ()))
-    selecting = memo.one("selecting", services, lambda: {
-        _key(body) for body in services if body["spec"].get("selector")
-    })
+    names = memo.one("names", nodes, lambda: frozenset(node.name for node in nodes))
+    selectors = memo.row("selectors", [(body,) for body in bodies.get("Service", ())], _selecting)
+    selecting = memo.one("selecting", selectors, lambda: frozenset(filter(None, selectors)))
     there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
 
     def placed(kind: str) -> tuple[tuple[int, Object], ...]:
-        kept = {_key(body): body for body in there[kind] if not _is_derived(kind, body, names, selecting)}
-        causes = {key: (body, known) for key, body in kept.items()}
-        return tuple(memo.each(f"objects {kind}", causes, lambda key: _placed(kind, kept[key], known)).values())
+        causes = [(body, kind, known, names, selecting) for body in there[kind]]
+        return tuple(filter(None, memo.row(f"objects {kind}", causes, _placed)))
 
     kinds = {kind: (those, known, names, selecting) for kind, those in there.items()}
     found = tuple(memo.each("objects", kinds, placed).values())
     together = memo.one("manifest", found, lambda: tuple(
-        item for _, item in sorted((pair for pairs in found for pair in pairs), key=lambda pair: pair[0])
+        item for _, item in sorted(chain.from_iterable(found), key=itemgetter(0))
     ))
     return Manifest(memo.one("lab", (lab, nodes), lambda: replace(lab, nodes=nodes)), together)
 
 
-def _placed(kind: str, body: Body, known: Places) -> tuple[int, Object]:
-    """A stored object, and where it stands among the applied ones."""
+def _selecting(service: Body) -> tuple[str, str] | None:
+    return _key(service) if service["spec"].get("selector") else None
+
+
+def _placed(
+    body: Body, kind: str, known: Places, nodes: Set[str], selecting: Set[tuple[str, str]]
+) -> tuple[int, Object] | None:
+    """A stored object, and where it stands among the applied ones; None of one that is left out."""
+    if _is_derived(kind, body, nodes, selecting):
+        return None
     reference = (kind, *_key(body))
     number, where = known.get(reference, (len(known), " ".join(filter(None, reference))))
     return _position(body, number, known), Object(body["apiVersion"], *reference, body, where or " ".join(reference))
@@ -263,7 +273,7 @@ def possible(
             found = replace(found, objects=tuple(item for item in found.objects if item is not culprit))
 
 
-def _is_derived(kind: str, body: Body, nodes: set[str], selecting: set[tuple[str, str]]) -> bool:
+def _is_derived(kind: str, body: Body, nodes: Set[str], selecting: Set[tuple[str, str]]) -> bool:
     if kind == "Pod":
         return body["spec"].get("nodeName") not in nodes or (body.get("status") or {}).get("phase") in (
             "Succeeded", "Failed"

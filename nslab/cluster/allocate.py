@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
-from nslab.cluster.endpoints import EndpointSource, Places, SelectorIndex, written
+from nslab.cluster.endpoints import EndpointSource, Places, Selector, SelectorIndex, written
 from nslab.cluster.faults import faults, possible
-from nslab.cluster.ipv4 import to_text
+from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Container, ContainerPort, Leases, Node, Pod, Service
 from nslab.cluster.naming import object_uid
@@ -32,12 +32,13 @@ def allocate(
     lab, objects = manifest.lab, manifest.objects
     service_objects = tuple(item for item in objects if item.kind == "Service")
     cursors = dict(leases.cursors)
-    given = hosts.addresses(lab, service_objects, leases, cursors)
+    asked = memo.row("requests", [(item,) for item in service_objects], services.requests)
+    given = hosts.addresses(lab, [each for one in asked for each in one.internal], leases, cursors)
     nodes = hosts.nodes(lab, objects, given, leases.pod_ranges, memo)
     clients = hosts.clients(lab, given)
-    grants = _service_grants(manifest, service_objects, given, leases, cursors, memo)
+    grants = _service_grants(lab.vpc, asked, given, leases, cursors, memo)
 
-    pending = list(workloads.expand(objects, nodes.values(), scheduling.admits, memo))
+    pending = tuple(workloads.expand(objects, nodes.values(), scheduling.admits, memo))
     places = scheduling.place(pending, nodes, lab.cluster.max_pods_per_node, leases.pod_nodes)
     selected = _selected(pending, service_objects, memo)
     inferred, warnings = _infer_ports(pending, service_objects, selected)
@@ -45,12 +46,12 @@ def allocate(
     ready = possible(ready or {}, broken)
     pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready, leases, cursors, memo)
     return Cluster(
-        lab, objects, nodes, {pod.key: pod for pod in pods},
+        lab, objects, nodes, dict(zip([pod.key for pod in pending], pods, strict=True)),
         _services(objects, service_objects, pods, selected, nodes, grants, memo), clients,
         Leases(
             {node.name: node.ip for node in nodes.values()},
             {node.name: node.pod_range for node in nodes.values()},
-            {pod.lease: place for pod, place in zip(pending, places, strict=True)},
+            dict(zip([pod.lease for pod in pending], places, strict=True)),
             pod_ips, dict(grants.cluster_ips), dict(grants.node_ports), dict(grants.load_balancer_ips),
             {client.name: client.ip for client in clients.values()}, dict(grants.numbers), cursors,
         ),
@@ -63,39 +64,50 @@ def _selected(
     pending: Sequence[PendingPod], service_objects: tuple[Object, ...], memo: Memo
 ) -> Mapping[str, Sequence[int]]:
     """The positions of the Pods that each Service selects."""
-    index = memo.one("selectors", service_objects, lambda: SelectorIndex({
-        services.key(item): (item.namespace, item.body["spec"].get("selector") or {}) for item in service_objects
-    }))
-    causes = {pod.lease: (index, pod.namespace, pod.labels) for pod in pending}
-    selecting = memo.each("selecting", causes, lambda lease: index.selecting(*causes[lease][1:]))
-    selected: dict[str, list[int]] = {key: [] for key in index.keys}
-    for position, pod in enumerate(pending):
-        for key in selecting[pod.lease]:
-            selected[key].append(position)
-    return selected
+    selectors = memo.row("selector", [(item,) for item in service_objects], _selector)
+    index = memo.one("selectors", selectors, lambda: SelectorIndex(dict(selectors)))
+    selecting = memo.row(
+        "selecting", [(pod, index) for pod in pending], lambda pod, index: index.selecting(pod.namespace, pod.labels)
+    )
+
+    def selected() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {key: [] for key in index.keys}
+        for position, keys in enumerate(selecting):
+            for key in keys:
+                found[key].append(position)
+        return found
+
+    return memo.one("selected", (index, selecting), selected)
+
+
+def _selector(item: Object) -> tuple[str, Selector]:
+    return services.key(item), (item.namespace, item.body["spec"].get("selector") or {})
 
 
 def _services(
-    objects: Iterable[Object], service_objects: Iterable[Object], pods: Sequence[Pod],
+    objects: Iterable[Object], service_objects: Iterable[Object], pods: tuple[Pod, ...],
     selected: Mapping[str, Sequence[int]], nodes: Mapping[str, Node], grants: services.Grants, memo: Memo,
 ) -> dict[str, Service]:
-    items = {services.key(item): item for item in service_objects}
     by_hand = written(objects)
     zones = {name: node.zone for name, node in nodes.items()}
-    by_ip = {pod.ip: pod.key for pod in pods if not pod.host_network} if by_hand else {}
-    around = memo.one("places", (zones, by_ip), lambda: Places(zones, by_ip))
-    whole = {key: (item, grants) for key, item in items.items()}
-    given = memo.each("given", whole, lambda key: grants.of(items[key]))
-    causes = {
-        key: (item, given[key], tuple(pods[position] for position in selected[key]), by_hand.get(key, ()), around)
-        for key, item in items.items()
-    }
+    addresses = memo.row("own addresses", [(pod,) for pod in pods], _own_address) if by_hand else ()
+    around = memo.one("places", (zones, addresses), lambda: Places(zones, dict(filter(None, addresses))))
+    given = memo.row("given", [(item, grants) for item in service_objects], lambda item, grants: grants.of(item))
+    behind = memo.one("behind", (selected, pods), lambda: [
+        tuple(map(pods.__getitem__, positions)) for positions in selected.values()
+    ])
+    together = zip(selected, service_objects, given, behind, strict=True)
+    causes = [(item, granted, those, by_hand.get(key, ()), around) for key, item, granted, those in together]
 
-    def build(key: str) -> Service:
-        item, _, behind, hand_made, _ = causes[key]
-        return services.build(item, grants, EndpointSource(item, behind, hand_made, around).of)
+    def build(item: Object, _: object, those: Iterable[Pod], hand_made: Iterable[Object], around: Places) -> Service:
+        return services.build(item, grants, EndpointSource(item, those, hand_made, around).of)
 
-    return memo.each("services", causes, build)
+    return dict(zip(selected, memo.row("services", causes, build), strict=True))
+
+
+def _own_address(pod: Pod) -> tuple[str, str] | None:
+    """A Pod's address, if it is nobody else's, and its key."""
+    return None if pod.host_network else (pod.ip, pod.key)
 
 
 def with_readiness(cluster: Cluster, ready: Mapping[str, bool]) -> Cluster:
@@ -143,26 +155,23 @@ def _pods(
     manifest: Manifest, pending: Sequence[PendingPod], places: Sequence[str], nodes: Mapping[str, Node],
     inferred: Mapping[int, Sequence[_Target]], ready: Mapping[str, bool], leases: Leases, cursors: dict[str, str],
     memo: Memo,
-) -> tuple[list[Pod], dict[str, str]]:
+) -> tuple[tuple[Pod, ...], dict[str, str]]:
     """The Pods in order, and the address of each that has its own, by Pod key + "#" + uid."""
-    holders = [f"{pod.key}#{_uid(pod, nodes[place])}" for pod, place in zip(pending, places, strict=True)]
+    holders = memo.row(
+        "holders", [(pod, nodes[place]) for pod, place in zip(pending, places, strict=True)],
+        lambda pod, node: f"{pod.key}#{_uid(pod, node)}",
+    )
     ips = _pod_ips(pending, places, holders, nodes, leases, cursors, memo)
     told = tuple(item for item in manifest.objects if item.kind in ("ConfigMap", "Secret"))
     values = memo.one("values", told, lambda: containers.contents(told))
-    causes = {
-        holder: (
+    causes = [
+        (
             pod, nodes[place], ips.get(holder), tuple(inferred.get(position, ())),
-            values if pod.template.dynamic else None, ready.get(pod.key, not pod.template.gated),
+            values if pod.template.dynamic else {}, ready.get(pod.key, not pod.template.gated),
         )
         for position, (pod, place, holder) in enumerate(zip(pending, places, holders, strict=True))
-    }
-
-    def make(holder: str) -> Pod:
-        pod, node, ip, targets, _, is_ready = causes[holder]
-        return _pod(pod, node, ip, targets, values, is_ready)
-
-    pods = memo.each("placed pods", causes, make)
-    return [pods[holder] for holder in holders], ips
+    ]
+    return memo.row("placed pods", causes, _pod), ips
 
 
 def _uid(pod: PendingPod, node: Node) -> str:
@@ -176,32 +185,40 @@ def _pod_ips(
     leases: Leases, cursors: dict[str, str], memo: Memo,
 ) -> dict[str, str]:
     """The address of every Pod that has one of its own, by its holder."""
-    requests: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
-    for pod, place, holder in zip(pending, places, holders, strict=True):
-        if not pod.template.host_network:
-            requests[place].append((holder, pod.template.where))
-    held = memo.one("held", (leases.pod_ips,), lambda: ipam.addresses(leases.pod_ips))
+    def by_node() -> dict[str, tuple[ipam.Request, ...]]:
+        found: dict[str, list[ipam.Request]] = {name: [] for name in nodes}
+        for pod, place, holder in zip(pending, places, holders, strict=True):
+            if not pod.template.host_network:
+                found[place].append(ipam.Request(holder, None, pod.template.where))
+        return {name: tuple(those) for name, those in found.items()}
+
+    requests = memo.one("pod requests", (pending, places, holders, tuple(nodes)), by_node)
+    held = leases.pod_ips
+    freed = {holder: to_int(held[holder]) for holder in held.keys() - holders}
+
+    def counting(node: Node) -> dict[str, str]:
+        """The leases that count in its range: its Pods', and those that nobody has any more."""
+        mine = {each.holder: held[each.holder] for each in requests[node.name] if each.holder in held}
+        whole = parse_range(node.pod_range)
+        return mine | {holder: held[holder] for holder, address in freed.items() if address in whole}
+
     causes = {
-        node.name: (node.pod_range, cursors.get(node.pod_range), tuple(requests[node.name]), held)
+        node.name: (node.name, node.pod_range, cursors.get(node.pod_range), requests[node.name], counting(node))
         for node in nodes.values()
     }
-    granted = memo.each("pod addresses", causes, lambda name: _addresses(nodes[name], cursors, requests[name], held))
-    given: dict[str, str] = {}
-    for name, (ips, cursor) in granted.items():
-        given |= ips
-        cursors |= {nodes[name].pod_range: cursor} if cursor else {}
-    return given
+    granted = memo.each("pod addresses", causes, lambda name: _addresses(*causes[name]))
+    cursors |= {nodes[name].pod_range: cursor for name, (_, cursor) in granted.items() if cursor}
+    every = tuple(ips for ips, _ in granted.values())
+    return memo.one("pod ips", every, lambda: {holder: ip for ips in every for holder, ip in ips.items()})
 
 
 def _addresses(
-    node: Node, cursors: Mapping[str, str], requests: Iterable[tuple[str, str]], held: Mapping[str, int]
+    node: str, pod_range: str, cursor: str | None, requests: Iterable[ipam.Request], held: Mapping[str, str]
 ) -> tuple[dict[str, str], str | None]:
     """The addresses of a node's Pods by holder, and how far the walk through its range has come."""
-    pool = ipam.pod_pool(node.name, node.pod_range, ipam.cursor(cursors, node.pod_range))
-    given = pool.grant((ipam.Request(holder, None, where) for holder, where in requests), held)
-    moved: dict[str, str] = {}
-    ipam.remember(moved, node.pod_range, pool)
-    return {holder: to_text(ip) for holder, ip in given.items()}, moved.get(node.pod_range)
+    pool = ipam.pod_pool(node, pod_range, to_int(cursor) if cursor else None)
+    given = pool.grant(requests, ipam.addresses(held))
+    return {holder: to_text(ip) for holder, ip in given.items()}, pool.show(pool.cursor) if pool.cursor else None
 
 
 def _pod(
@@ -266,48 +283,49 @@ def _infer_ports(
 
 
 def _service_grants(
-    manifest: Manifest, items: tuple[Object, ...], given: Mapping[str, int], leases: Leases, cursors: dict[str, str],
-    memo: Memo,
+    vpc: VpcSpec, asked: tuple[services.Requests, ...], given: Mapping[str, int], leases: Leases,
+    cursors: dict[str, str], memo: Memo,
 ) -> services.Grants:
-    vpc = manifest.lab.vpc
     pools = (vpc.service_range, vpc.external_range, "nodePorts", "serviceNumbers")
     walked = {name: cursors[name] for name in pools if name in cursors}
     causes = (
-        vpc, items, given, leases.cluster_ips, leases.load_balancer_ips, leases.node_ports, leases.service_numbers,
+        vpc, asked, given, leases.cluster_ips, leases.load_balancer_ips, leases.node_ports, leases.service_numbers,
         walked,
     )
-    grants, moved = memo.one("grants", causes, lambda: _grants(vpc, items, given, leases, dict(walked)))
+    grants, moved = memo.one("grants", causes, lambda: _grants(vpc, asked, given, leases, dict(walked)))
     cursors |= moved
     return grants
 
 
 def _grants(
-    vpc: VpcSpec, items: Sequence[Object], given: Mapping[str, int], leases: Leases, cursors: dict[str, str]
+    vpc: VpcSpec, asked: Sequence[services.Requests], given: Mapping[str, int], leases: Leases,
+    cursors: dict[str, str],
 ) -> tuple[services.Grants, dict[str, str]]:
     """What all Services get, and how far the walks through the pools have come."""
     fixed = ipam.service_addresses(vpc.service_range)
-    present = {services.key(item) for item in items}
+    present = {one.key for one in asked}
     kept = [address for service, address in fixed.items() if service not in present]
     cluster = ipam.service_pool(vpc.service_range, ipam.cursor(cursors, vpc.service_range), kept)
-    cluster_ips = cluster.grant(services.cluster_ip_requests(items, fixed), ipam.addresses(leases.cluster_ips))
+    wanted = [
+        each if each.asked is not None else each._replace(asked=fixed.get(one.key))
+        for one in asked for each in one.cluster_ip
+    ]
+    cluster_ips = cluster.grant(wanted, ipam.addresses(leases.cluster_ips))
     ipam.remember(cursors, vpc.service_range, cluster)
 
     external = ipam.external_pool(vpc.external_range, ipam.cursor(cursors, vpc.external_range))
-    vips = external.grant(
-        services.load_balancer_requests(items, "external"), ipam.addresses(leases.load_balancer_ips)
-    )
+    vips = external.grant((each for one in asked for each in one.external), ipam.addresses(leases.load_balancer_ips))
     ipam.remember(cursors, vpc.external_range, external)
 
     ports = ipam.node_port_pool(ipam.cursor(cursors, "nodePorts"))
-    shared = list(services.node_port_requests(items))
+    shared = [pair for one in asked for pair in one.node_ports]
     first = ports.grant((request for request, _ in shared), leases.node_ports)
     node_ports = {holder: first[request.holder] for request, holders in shared for holder in holders}
     ipam.remember(cursors, "nodePorts", ports)
 
     pool = ipam.number_pool(ipam.cursor(cursors, "serviceNumbers"))
-    numbers = pool.grant(services.number_requests(items), leases.service_numbers)
+    numbers = pool.grant((each for one in asked for each in one.numbers), leases.service_numbers)
     ipam.remember(cursors, "serviceNumbers", pool)
-    internal = services.load_balancer_requests(items, "internal")
-    vips |= {request.holder: given[f"Service {request.holder}"] for request in internal}
+    vips |= {one.key: given[f"Service {one.key}"] for one in asked if one.internal}
     ips, external_ips = ({holder: to_text(ip) for holder, ip in some.items()} for some in (cluster_ips, vips))
     return services.Grants(ips, node_ports, external_ips, numbers), cursors

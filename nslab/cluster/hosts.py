@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from nslab.api.objects import LabSpec, NodeSpec, Object
-from nslab.cluster import ipam, services
+from nslab.cluster import ipam
 from nslab.cluster.ipv4 import to_int, to_text
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Client, Leases, Node, Taint
@@ -14,10 +14,10 @@ ZONE = "topology.kubernetes.io/zone"
 
 
 def addresses(
-    lab: LabSpec, service_objects: Iterable[Object], leases: Leases, cursors: dict[str, str]
+    lab: LabSpec, balancers: Iterable[ipam.Request], leases: Leases, cursors: dict[str, str]
 ) -> dict[str, int]:
-    """The addresses of "Node NAME" and "client NAME", and of "Service NAMESPACE/NAME" for each internal load
-    balancer: all who live in nodeRange, and the clients on the internet.
+    """The addresses of "Node NAME" and "client NAME", and of "Service NAMESPACE/NAME" for each of the internal
+    load `balancers`: all who live in nodeRange, and the clients on the internet.
 
     One walk serves them all, nodes first, so that what one asks for is not given to another before.
     """
@@ -26,7 +26,7 @@ def addresses(
     for client in lab.clients:
         side = vpc if client.network == "vpc" else internet
         side.append(_request(f"client {client.name}", client.address, lab.where))
-    for service, asked, where in services.load_balancer_requests(service_objects, "internal"):
+    for service, asked, where in balancers:
         vpc.append(ipam.Request(f"Service {service}", asked, where))
     leased = {"Node": leases.node_ips, "client": leases.client_ips, "Service": leases.load_balancer_ips}
     held = {

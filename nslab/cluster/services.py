@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nslab.api.objects import Body, Object
 from nslab.cluster.ipam import Request
@@ -14,6 +15,17 @@ INTERNAL_ANNOTATIONS = ("networking.gke.io/load-balancer-type", "cloud.google.co
 EXTERNAL_CLASS = "networking.gke.io/l4-regional-external"
 INTERNAL_CLASS = "networking.gke.io/l4-regional-internal"
 AFFINITY_TIMEOUT = 10800
+
+
+class Requests(NamedTuple):
+    """What one Service asks of each pool. A request for a NodePort comes with all holders that share it."""
+
+    key: str
+    cluster_ip: tuple[Request, ...]
+    external: tuple[Request, ...]
+    internal: tuple[Request, ...]
+    node_ports: tuple[tuple[Request, list[str]], ...]
+    numbers: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,52 +74,46 @@ def load_balancer(item: Object) -> str:
     return "internal" if internal else "external"
 
 
-def cluster_ip_requests(items: Iterable[Object], fixed: Mapping[str, int]) -> Iterator[Request]:
-    """One for each Service that has a ClusterIP; `fixed` are the Services with an address of their own."""
-    for item in items:
-        spec = item.body["spec"]
-        asked = spec.get("clusterIP") or ""
-        if spec.get("type") != "ExternalName" and asked != "None":
-            holder = key(item)
-            yield Request(holder, to_int(asked) if asked else fixed.get(holder), item.where)
+def requests(item: Object) -> Requests:
+    """What a Service asks for; a cluster IP of its own is none of it (`ipam.service_addresses`)."""
+    spec, holder = item.body["spec"], key(item)
+    address, balancer = spec.get("clusterIP") or "", load_balancer(item)
+    has_address = spec.get("type") != "ExternalName" and address != "None"
+    vip = (_request(holder, spec.get("loadBalancerIP"), item.where),)
+    return Requests(
+        holder,
+        (_request(holder, address, item.where),) if has_address else (),
+        vip if balancer == "external" else (),
+        vip if balancer == "internal" else (),
+        tuple(_node_port_requests(item)),
+        tuple(Request(port_holder(holder, port), None, item.where) for port in spec.get("ports") or ()),
+    )
 
 
-def load_balancer_requests(items: Iterable[Object], scope: str) -> Iterator[Request]:
-    """One for each Service with a VIP of the scope "external" or "internal"."""
-    for item in items:
-        if load_balancer(item) == scope:
-            asked = item.body["spec"].get("loadBalancerIP")
-            yield Request(key(item), to_int(asked) if asked else None, item.where)
+def _request(holder: str, address: str | None, where: str) -> Request:
+    return Request(holder, to_int(address) if address else None, where)
 
 
-def node_port_requests(items: Iterable[Object]) -> Iterator[tuple[Request, list[str]]]:
+def _node_port_requests(item: Object) -> Iterator[tuple[Request, list[str]]]:
     """One for each NodePort, with all holders that share it: ports of one Service that differ only in protocol, as
     the API server lets them."""
-    for item in items:
-        spec = item.body["spec"]
-        kind = spec.get("type")
-        if kind not in ("NodePort", "LoadBalancer"):
-            continue
-        service = key(item)
-        automatic = kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
-        sharing: dict[tuple[str, int], list[str]] = {}
-        for port in spec.get("ports") or ():
-            asked = port.get("nodePort")
-            if asked or automatic:
-                identity = ("asked", asked) if asked else ("port", port["port"])
-                sharing.setdefault(identity, []).append(port_holder(service, port))
-        for (reason, number), holders in sharing.items():
-            yield Request(holders[0], number if reason == "asked" else None, item.where), holders
-        if kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            holder = health_check_holder(service)
-            yield Request(holder, spec.get("healthCheckNodePort") or None, item.where), [holder]
-
-
-def number_requests(items: Iterable[Object]) -> Iterator[Request]:
-    for item in items:
-        service = key(item)
-        for port in item.body["spec"].get("ports") or ():
-            yield Request(port_holder(service, port), None, item.where)
+    spec = item.body["spec"]
+    kind = spec.get("type")
+    if kind not in ("NodePort", "LoadBalancer"):
+        return
+    service = key(item)
+    automatic = kind == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
+    sharing: dict[tuple[str, int], list[str]] = {}
+    for port in spec.get("ports") or ():
+        asked = port.get("nodePort")
+        if asked or automatic:
+            identity = ("asked", asked) if asked else ("port", port["port"])
+            sharing.setdefault(identity, []).append(port_holder(service, port))
+    for (reason, number), holders in sharing.items():
+        yield Request(holders[0], number if reason == "asked" else None, item.where), holders
+    if kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
+        holder = health_check_holder(service)
+        yield Request(holder, spec.get("healthCheckNodePort") or None, item.where), [holder]
 
 
 def build(item: Object, grants: Grants, endpoints: Callable[[Body], tuple[Endpoint, ...]]) -> Service:

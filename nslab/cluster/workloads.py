@@ -99,13 +99,12 @@ def expand(
     """The Pods of all workloads among `objects`, in the objects' order and then by ordinal. `admits` says whether a
     DaemonSet's Pod may run on a node. CronJobs give none: nothing runs until its time comes."""
     everywhere = tuple(nodes)
-    bare = {(item.namespace, item.name): item for item in objects if item.kind == "Pod"}
-    pods = memo.each("pods", {key: (item,) for key, item in bare.items()}, lambda key: _bare(bare[key]))
+    pods = iter(memo.row("pods", [(item,) for item in objects if item.kind == "Pod"], _bare))
     for item in objects:
         if item.kind not in _KINDS:
             continue
         if item.kind == "Pod":
-            yield pods[item.namespace, item.name]
+            yield next(pods)
         elif item.kind == "DaemonSet":
             yield from _daemons(Template(item, daemon_template(item.body)), everywhere, admits)
         else:

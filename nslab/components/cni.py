@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from nslab.cluster import naming
-from nslab.cluster.memo import Memo
+from nslab.cluster.memo import Causes, Memo
 from nslab.cluster.model import Cluster, Node, Pod
 from nslab.components.part import first_host, node_identity, part, pod_mac
 from nslab.netstate.model import Address, Link, Neighbour, Netns, NetState, Route, stamp
@@ -47,15 +47,26 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     memo = memo or Memo()
     lab, routed = cluster.lab, cluster.lab.cluster.network_policy
     common = (lab.name, lab.vpc.mtu, routed)
+    where = tuple((node.name, node.pod_range) for node in cluster.nodes.values())
+    wired = memo.row("cni pods", [(pod,) for pod in cluster.pods.values()], _wired)
+    return memo.one("cni all", (common, where, wired), lambda: _desired(cluster, common, memo))
+
+
+def _wired(pod: Pod) -> tuple[str, str, str, str]:
+    """All of a Pod that its netns and its link depend on; no address where it has neither."""
+    return pod.node, pod.key, pod.uid, "" if pod.host_network else pod.ip
+
+
+def _desired(cluster: Cluster, common: Causes, memo: Memo) -> NetState:
     on_node = {
         name: [pod for pod in pods if not pod.host_network] for name, pods in cluster.pods_by_node.items()
     }
     causes = {
-        node.name: (common, node.pod_range, tuple((pod.key, pod.uid, pod.ip) for pod in on_node[node.name]))
+        node.name: (common, node.pod_range, tuple(map(_wired, on_node[node.name])))
         for node in cluster.nodes.values()
     }
     found = memo.each("cni", causes, lambda name: _on_node(cluster, cluster.nodes[name], on_node[name]))
-    return NetState(lab.name, {each.name: each for those in found.values() for each in those})
+    return NetState(cluster.lab.name, {each.name: each for those in found.values() for each in those})
 
 
 def _on_node(cluster: Cluster, node: Node, pods: list[Pod]) -> tuple[Netns, ...]:

@@ -33,8 +33,9 @@ Sources: kubernetes/pkg/proxy/nftables (README.md, proxier.go), KEP-3866; KEP-20
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, compress
 from typing import NamedTuple
 from zlib import crc32
 
@@ -67,9 +68,10 @@ OPT_OUT_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernete
 def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """The table `ip kube-proxy` of every node."""
     memo = memo or Memo()
-    services = {key: service for key, service in cluster.services.items() if is_proxied(service)}
-    whole: dict[str, Causes] = {key: (service,) for key, service in services.items()}
-    frontends = tuple(memo.each("kube-proxy frontend", whole, lambda key: _frontend(services[key])).values())
+    everyone = [(service,) for service in cluster.services.values()]
+    chosen = memo.row("kube-proxy proxied", everyone, is_proxied)
+    services = tuple(compress(cluster.services.values(), chosen))
+    frontends = memo.row("kube-proxy frontend", [(service,) for service in services], _frontend)
     shared = memo.one("kube-proxy frontends", frontends, lambda: tuple(_frontend_sets(frontends)))
     zones = _by_zone(cluster, services, memo)
     local = _by_node(cluster, services, memo)
@@ -188,10 +190,10 @@ class _Backends:
         return self.made
 
 
-def _by_zone(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, _Backends]:
+def _by_zone(cluster: Cluster, services: Sequence[Service], memo: Memo) -> dict[str, _Backends]:
     """The backends of variant 0 for each zone: one and the same for all, unless endpoints carry topology hints."""
     zones = {node.zone for node in cluster.nodes.values()}
-    if not any(_is_hinted(service) for service in services.values()):
+    if not any(memo.row("kube-proxy hinted", [(service,) for service in services], _is_hinted)):
         return dict.fromkeys(zones, _all_backends(services, "", memo))
     return {zone: _all_backends(services, zone, memo) for zone in zones}
 
@@ -200,17 +202,16 @@ def _is_hinted(service: Service) -> bool:
     return any(endpoint.zone_hints for port in service.ports for endpoint in port.endpoints)
 
 
-def _all_backends(services: Mapping[str, Service], zone: str, memo: Memo) -> _Backends:
-    whole: dict[str, Causes] = {key: (service,) for key, service in services.items()}
-    each = memo.each(f"kube-proxy backends {zone}", whole, lambda key: _service_backends(services[key], zone))
+def _all_backends(services: Sequence[Service], zone: str, memo: Memo) -> _Backends:
+    each = memo.row(f"kube-proxy backends {zone}", [(service, zone) for service in services], _service_backends)
 
     def together() -> _Backends:
         backends = _Backends(ALL_ENDPOINTS)
-        for one in each.values():
+        for one in each:
             backends.include(one)
         return backends
 
-    return memo.one(f"kube-proxy all backends {zone}", tuple(each.values()), together)
+    return memo.one(f"kube-proxy all backends {zone}", each, together)
 
 
 def _service_backends(service: Service, zone: str) -> _Backends:
@@ -225,10 +226,10 @@ def _service_backends(service: Service, zone: str) -> _Backends:
     return backends
 
 
-def _by_node(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, _Backends]:
+def _by_node(cluster: Cluster, services: Iterable[Service], memo: Memo) -> dict[str, _Backends]:
     """The backends of variant 1 for each node; nodes share one object where no Service has a Local policy."""
     with_local = tuple(
-        service for service in services.values()
+        service for service in services
         if internal_variant(service) == LOCAL or external_variant(service) != ALL
     )
     return memo.one("kube-proxy local", (tuple(cluster.nodes), with_local), lambda: _local(cluster, with_local))
@@ -313,21 +314,26 @@ def _firewall_sets(frontends: Iterable[_Frontend]) -> Iterator[Set]:
     yield Set("firewall-allowed", (*FRONTEND_TYPE, IPV4_ADDR), allowed, interval=True)
 
 
-def _hairpins(cluster: Cluster, services: Mapping[str, Service], memo: Memo) -> dict[str, Elements]:
+def _hairpins(cluster: Cluster, services: Iterable[Service], memo: Memo) -> dict[str, Elements]:
     """Of each node, its endpoints' addresses as (source, destination) pairs of a connection to oneself."""
-    placed = memo.each(
-        "kube-proxy placed", {key: (service,) for key, service in services.items()},
-        lambda key: {
-            (endpoint.ip, endpoint.node): None for port in services[key].ports for endpoint in port.endpoints
-        },
-    )
-    by_node: dict[str, Elements] = {name: {} for name in cluster.nodes}
-    for those in placed.values():
-        for ip, node in those:
-            place = node or getattr(cluster.pods_by_ip.get(ip), "node", "")
-            if place in by_node:
-                by_node[place][ip, ip] = None
-    return by_node
+    placed = memo.row("kube-proxy placed", [(service,) for service in services], _placed)
+    unplaced = {ip for ip, node in chain.from_iterable(placed) if not node}
+    found = {ip: cluster.pods_by_ip[ip].node for ip in unplaced if ip in cluster.pods_by_ip}
+
+    def by_node() -> dict[str, Elements]:
+        hairpins: dict[str, Elements] = {name: {} for name in cluster.nodes}
+        for ip, node in chain.from_iterable(placed):
+            place = node or found.get(ip)
+            if place in hairpins:
+                hairpins[place][ip, ip] = None
+        return hairpins
+
+    return memo.one("kube-proxy hairpins", (tuple(cluster.nodes), placed, found), by_node)
+
+
+def _placed(service: Service) -> tuple[tuple[str, str], ...]:
+    """Where its endpoints are: addresses with nodes, which may be empty."""
+    return tuple({(endpoint.ip, endpoint.node): None for port in service.ports for endpoint in port.endpoints})
 
 
 def _own_sets(node: Node, hairpins: Elements) -> tuple[Set, ...]:

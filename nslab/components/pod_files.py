@@ -35,15 +35,12 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
     """All files."""
     memo = memo or Memo()
     domain = cluster.lab.cluster.domain
-    own = {
-        key: (domain, pod.ip, pod.body.get("spec")) for key, pod in cluster.pods.items() if not pod.host_network
-    }
-    pods = memo.each("hosts", own, lambda key: pod_hosts(cluster.pods[key], domain))
+    own = [(pod, domain) for pod in cluster.pods.values() if not pod.host_network]
+    pods = memo.row("hosts", own, lambda pod, domain: (pod.key, pod_hosts(pod, domain)))
     machines = (
         tuple((node.name, node.ip) for node in cluster.nodes.values()), tuple(cluster.clients.values())
     )
-    causes = (cluster.lab.name, *machines, tuple(pods), tuple(pods.values()))
-    return memo.one("files", causes, lambda: _desired(cluster, pods))
+    return memo.one("files", (cluster.lab.name, *machines, pods), lambda: _desired(cluster, dict(pods)))
 
 
 def _desired(cluster: Cluster, pods: Mapping[str, str]) -> NetState:

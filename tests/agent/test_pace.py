@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nslab.agent.pace import LONGEST, STEADY, Pace
+from nslab.agent.pace import LONGEST, SHARE, STEADY, Pace
 
 
 def test_a_single_change_waits_for_nothing() -> None:
@@ -12,12 +12,12 @@ def test_a_single_change_waits_for_nothing() -> None:
     assert pace.rested == 0.0
 
 
-def test_a_stream_of_requests_is_heard_for_as_long_as_a_tick_took() -> None:
+def test_a_stream_of_requests_is_heard_for_longer_than_a_tick_takes() -> None:
     pace = Pace()
     for time in range(STEADY):
         assert pace.rested == 0.0
         pace.ticked(float(time), time + 0.125, time + 1)
-    assert pace.rested == STEADY - 1 + 0.25
+    assert pace.rested == STEADY - 1 + 0.125 + SHARE * 0.125
     pace.ticked(10.0, 14.0, 100)
     assert pace.rested == 14.0 + LONGEST  # the network does not wait for ever
     pace.ticked(20.0, 21.0, 100)
