@@ -130,6 +130,7 @@ def _told(policies: tuple[str, ...]) -> str:
     return text if len(text) <= _COMMENT else f"{text[: _COMMENT - 3]}..."
 
 
+@lru_cache(maxsize=4096)
 def verdict(way: Way, ports: Spans) -> Verdict:
     """Where to go on with a connection to which `ports` are open. Whoever returns has passed."""
     if ports == ALL_PORTS:

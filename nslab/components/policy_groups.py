@@ -87,23 +87,25 @@ def opening(group: Group, members: Mapping[Chosen, Iterable[Peer]], named: Itera
     asks peers for (`asked_of_peers`)."""
     deciding = _Deciding(group)
     blocks = _Blocks(group.rules, deciding)
-    by_label: dict[Peer, set[int]] = {peer: set() for peer in named}
+    by_label: dict[str, tuple[Peer, list[int]]] = {peer.ip: (peer, []) for peer in named}
     for position, rule in enumerate(group.rules):
         for chosen in rule.chosen:
             for peer in members[chosen]:
-                by_label.setdefault(peer, set()).add(position)
+                by_label.setdefault(peer.ip, (peer, []))[1].append(position)
     pods = {}
-    for peer, positions in by_label.items():
+    for ip, (peer, positions) in by_label.items():
         matching, otherwise = blocks.at(peer.number)
-        result = deciding.result(tuple(sorted(positions.union(matching))), peer.ports)
+        result = deciding.result(tuple(sorted({*positions, *matching})), peer.ports)
         if result != otherwise:
-            pods[peer.ip] = result
+            pods[ip] = result
     return Opening(pods, blocks.merged(), blocks.others)
 
 
 def towards_itself(group: Group, chosen: frozenset[Chosen], peer: Peer) -> Spans:
     """What is open to a Pod of the group, chosen by these, that meets itself through a Service. NetworkPolicies
     cannot keep a Pod from itself; what the tier before them decides holds here too."""
+    if all(rule.tier == "NetworkPolicy" for rule in group.rules):
+        return ALL_PORTS
     deciding = _Deciding(group)
     blocks = _Blocks(group.rules, deciding)
     positions = {position for position, rule in enumerate(group.rules) if not chosen.isdisjoint(rule.chosen)}
