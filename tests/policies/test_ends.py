@@ -4,9 +4,10 @@ becomes of connections and of new Pods when policies are there or come."""
 from __future__ import annotations
 
 import json
+import os
+import select
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -269,52 +270,60 @@ def test_a_policy_that_forbids_a_connection_ends_it(ends: Ends, direction: str) 
     stream.close()
 
 
+class Sender:
+    """A process that sends datagrams, a thousand a second, and takes them in where they come out, until it is told to
+    stop: no buffer ever fills."""
+
+    def __init__(self, out: socket.socket, into: socket.socket) -> None:
+        stop, self._stop = os.pipe()
+        self._told, told = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            sent = received = 0
+            while not select.select([stop], [], [], 0.001)[0]:
+                sent += out.send(b".")
+                while select.select([into], [], [], 0)[0]:
+                    received += len(into.recv(8))
+            while received < sent and select.select([into], [], [], 3)[0]:
+                received += len(into.recv(8))
+            os.write(told, f"{sent} {received}".encode())
+            os._exit(0)
+        os.close(stop)
+        os.close(told)
+
+    def stop(self) -> tuple[int, int]:
+        """How many it has sent, and how many came."""
+        os.write(self._stop, b".")
+        sent, received = map(int, os.read(self._told, 64).split())
+        os.waitpid(self._pid, 0)
+        os.close(self._stop)
+        os.close(self._told)
+        return sent, received
+
+
 def test_what_old_and_new_policies_allow_is_never_dropped(ends: Ends) -> None:
     """Datagrams are not sent again: each that a change of rules drops is missed."""
+    labs = [cluster(text(*policies)) for policies in (
+        (ISOLATED, ALLOWED),
+        (ingress({"ports": [{"protocol": "UDP"}]}),),
+        (ingress({"from": [{"podSelector": {"matchLabels": {"app": "cli"}}}]}, app="two"), egress({}, app="cli")),
+        (ingress({"from": [block("10.8.0.0/14")]}), egress({"ports": [{"port": 7001, "protocol": "UDP"}]})),
+        (),
+    )]
     with entered(ends.netns("two")):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("", 7001))
     with entered(ends.netns("cli")):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.connect((ends.ips["two"], 7001))
-    stop = threading.Event()
-    sent = [0]
-
-    def send() -> None:
-        while not stop.is_set():
-            client.send(sent[0].to_bytes(4, "big"))
-            sent[0] += 1
-            time.sleep(0.0005)
-
-    def receive() -> set[int]:
-        server.settimeout(2)
-        seen: set[int] = set()
-        while not stop.is_set() or len(seen) < sent[0]:
-            try:
-                seen.add(int.from_bytes(server.recv(4), "big"))
-            except TimeoutError:
-                break
-        return seen
-
-    received: list[set[int]] = []
-    threads = [threading.Thread(target=send), threading.Thread(target=lambda: received.append(receive()))]
-    for thread in threads:
-        thread.start()
-    for policies in (
-        (ISOLATED, ALLOWED),
-        (ingress({"ports": [{"protocol": "UDP"}]}),),
-        (ingress({"from": [{"podSelector": {"matchLabels": {"app": "cli"}}}]}, app="two"), egress({}, app="cli")),
-        (ingress({"from": [block("10.8.0.0/14")]}), egress({"ports": [{"port": 7001, "protocol": "UDP"}]})),
-        (),
-    ) * 4:
-        ends.given(*policies)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    sender = Sender(client, server)
+    for lab in labs * 8:
+        ends.stage.follow(lab)
+    sent, received = sender.stop()
     client.close()
     server.close()
-    assert sent[0] > 100
-    assert received[0] == set(range(sent[0]))
+    assert received == sent
+    assert sent > len(labs) * 8, "some between any two changes"
 
 
 def test_a_new_pod_is_never_open_before_its_policies_hold(ends: Ends) -> None:
