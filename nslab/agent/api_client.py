@@ -21,6 +21,10 @@ TIMEOUT = 60.0
 """Seconds for one answer."""
 
 
+class _ConflictError(NslabError):
+    """Somebody else, such as a controller, changed the object since it was read."""
+
+
 class _Connection(HTTPConnection):
     """HTTP over a unix socket."""
 
@@ -59,6 +63,8 @@ class ApiClient:
             raise NotFoundError(message)
         if answer.status == 422:
             raise ManifestError([message])
+        if decoded.get("reason") == "Conflict":
+            raise _ConflictError(message)
         raise NslabError(message)
 
     def list(self, kind: Kind, namespace: str = "") -> list[Body]:
@@ -85,11 +91,20 @@ class ApiClient:
         told = json.dumps(new, separators=(",", ":"), sort_keys=True)
         annotations = {**(metadata.get("annotations") or {}), LAST_APPLIED: told}
         annotated = {**new, "metadata": {**new["metadata"], "annotations": annotations}}
-        try:
-            stored = self.get(kind, namespace, metadata["name"])
-        except NotFoundError:
-            self.request("POST", _path(kind, namespace), annotated)
-            return "created"
+        while True:
+            try:
+                return self._merge(kind, namespace, annotated)
+            except NotFoundError:
+                self.request("POST", _path(kind, namespace), annotated)
+                return "created"
+            except _ConflictError:
+                continue
+
+    def _merge(self, kind: Kind, namespace: str, annotated: Body) -> str:
+        """Merge a wish into the stored object. Raises NotFoundError where there is none, _ConflictError where it was
+        changed meanwhile."""
+        metadata = annotated["metadata"]
+        stored = self.get(kind, namespace, metadata["name"])
         last = json.loads((stored["metadata"].get("annotations") or {}).get(LAST_APPLIED, "{}"))
         result = merged(last, annotated, stored)
         version = stored["metadata"]["resourceVersion"]

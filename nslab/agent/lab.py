@@ -27,6 +27,7 @@ from nslab.api.objects import Manifest, Object
 from nslab.apiserver.journal import Journal
 from nslab.cluster import naming
 from nslab.cluster.allocate import allocate, with_readiness
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases
 from nslab.cluster.static_pods import proxied, with_static_pods
 from nslab.components.kube_proxy import udp_backends
@@ -74,6 +75,7 @@ class Lab:
         self.took = 0.0
         self.controllers_due = 0.0
         self.remembered: dict[str, bool] | None = None
+        self._written = Memo()
         self.error = ""
 
     # --- Beginning
@@ -276,7 +278,7 @@ class Lab:
 
     def _save(self, state: State, cluster: Cluster) -> None:
         store.save_summary(self.name, summary(cluster, state))  # first: a lab with a state has a summary
-        store.save(state)
+        store.save(state, self._written)
         self.state = state
 
     def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:

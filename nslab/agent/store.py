@@ -19,7 +19,7 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from nslab.linux import locks
 
 if TYPE_CHECKING:  # `nslab ls` reads summaries, and shall not wait for the nouns of what they sum up
     from nslab.api.objects import Manifest
+    from nslab.cluster.memo import Memo
     from nslab.cluster.model import Leases
 
 Json = dict[str, Any]
@@ -133,16 +134,25 @@ def write_atomically(path: Path, content: str) -> None:
     os.rename(temporary, path)
 
 
-def save(state: State) -> None:
-    """Write the lab's state. Raises OSError where the disk refuses."""
+def save(state: State, memo: Memo | None = None) -> None:
+    """Write the lab's state; with a `memo`, in which the last manifest's JSON is kept, sooner where only leases are
+    others. Raises OSError where the disk refuses."""
     encoded = {
-        "manifest": encode_manifest(state.manifest),
-        "leases": asdict(state.leases),
+        "leases": {each.name: getattr(state.leases, each.name) for each in fields(state.leases)},
         "created": state.created,
         "updated": state.updated,
         "warnings": state.warnings,
     }
-    write_atomically(Paths(state.manifest.lab.name).state, json.dumps(encoded, separators=(",", ":")))
+
+    def manifest() -> str:
+        return _dumps(encode_manifest(state.manifest))
+
+    written = memo.one("manifest", (state.manifest,), manifest) if memo else manifest()
+    write_atomically(Paths(state.manifest.lab.name).state, f'{{"manifest":{written},{_dumps(encoded)[1:]}')
+
+
+def _dumps(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def load(lab: str) -> State:

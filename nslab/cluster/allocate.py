@@ -92,12 +92,16 @@ def _services(
     zones = {name: node.zone for name, node in nodes.items()}
     addresses = memo.row("own addresses", [(pod,) for pod in pods], _own_address) if by_hand else ()
     around = memo.one("places", (zones, addresses), lambda: Places(zones, dict(filter(None, addresses))))
+    zoned = memo.one("zones", (zones,), lambda: Places(zones, {}))  # Pods that are selected bring their addresses
     given = memo.row("given", [(item, grants) for item in service_objects], lambda item, grants: grants.of(item))
     behind = memo.one("behind", (selected, pods), lambda: [
         tuple(map(pods.__getitem__, positions)) for positions in selected.values()
     ])
     together = zip(selected, service_objects, given, behind, strict=True)
-    causes = [(item, granted, those, by_hand.get(key, ()), around) for key, item, granted, those in together]
+    causes = [
+        (item, granted, those, by_hand.get(key, ()), around if key in by_hand else zoned)
+        for key, item, granted, those in together
+    ]
 
     def build(item: Object, _: object, those: Iterable[Pod], hand_made: Iterable[Object], around: Places) -> Service:
         return services.build(item, grants, EndpointSource(item, those, hand_made, around).of)

@@ -193,7 +193,8 @@ class Leases:
 
     def include(self, other: Leases) -> bool:
         """Whether all that `other` has given out is given out here too, to the same holders."""
-        return all(getattr(other, each.name).items() <= getattr(self, each.name).items() for each in fields(self))
+        pairs = ((getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
+        return all(mine is theirs or theirs.items() <= mine.items() for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)

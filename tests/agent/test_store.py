@@ -13,26 +13,39 @@ from nslab.agent import messages, store
 from nslab.agent.store import Paths, State
 from nslab.api.decode import decode
 from nslab.cluster.allocate import allocate
+from nslab.cluster.memo import Memo
 from nslab.cluster.model import Leases
 from nslab.linux import locks
 from tests.lab.topologies import PAIR
 
 
-def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_state_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "states"
+    monkeypatch.setattr(store, "STATE_ROOT", str(root))  # nobody else's labs are here
     file = tmp_path / "pair.yaml"
     file.write_text(PAIR)
     manifest = decode([str(file)])
     state = State(manifest, allocate(manifest, Leases()).leases, 1.0, 2.0)
     store.save(state)
-    try:
-        assert store.load("unnamed") == state
-        assert store.labs() == ["unnamed"]
-    finally:
-        store.remove("unnamed")
-    assert not Path("/run/nslab").exists()
+    assert store.load("unnamed") == state
+    assert store.labs() == ["unnamed"]
+    store.remove("unnamed")
+    assert not root.exists()
     store.remove("unnamed")
     with pytest.raises(errors.NotFoundError):
         store.load("unnamed")
+
+
+def test_a_state_with_other_leases_is_written_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "STATE_ROOT", str(tmp_path / "states"))
+    file, memo = tmp_path / "pair.yaml", Memo()
+    for text in (PAIR, PAIR.replace("image: web", "image: other")):
+        file.write_text(text)
+        manifest = decode([str(file)])
+        for leases in (Leases(), allocate(manifest, Leases()).leases):
+            state = State(manifest, leases, 1.0, 2.0, ("a warning",))
+            store.save(state, memo)
+            assert store.load("unnamed") == state
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "7", '{"manifest": null}', "\0"])

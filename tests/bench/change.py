@@ -136,7 +136,7 @@ def _changes(api: ApiClient, services: int, endpoints: int) -> Iterator[Callable
         addresses = ["10.8.0.2", "10.8.0.3"][: 1 + number % 2]
         written = {"endpoints": [{"addresses": [address]} for address in addresses]}
         yield partial(_patch, api, "EndpointSlice", "written", written)
-        port = {"name": "http", "port": 80, "targetPort": 8081}
+        port = {"name": "http", "port": 80, "targetPort": 8081 + number}
         yield partial(_patch, api, "Service", apps[2], {"spec": {"ports": [port]}})
 
 

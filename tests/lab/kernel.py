@@ -2,9 +2,9 @@
 
     python -m tests.lab.kernel LAB    prints it as JSON
 
-Left out is what differs between two kernels that hold the same: interface indexes, handles, counters, timers, numbers
-that a bridge gives, what packets have left (affinity) and the size that its map got by them, and the order in which a
-set lists its elements.
+Left out is what differs between two kernels that hold the same: interface indexes, handles, lifetimes, what packets
+have left (affinity) and the size that its map got by them, and the order in which a set lists its elements. Of a link
+there is what is asked for, and not what the kernel makes of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,8 @@ from typing import Any
 State = dict[str, dict[str, list[str]]]
 """By namespace and by what was asked: lines, sorted."""
 
-_PASSING = {
-    "ifindex", "link_index", "link_netnsid", "link_netns", "handle", "stats64", "stats", "designated_port", "id",
-    "no", "size", "forward_delay_timer", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer",
-    "message_age_timer", "hold_timer", "valid_life_time", "preferred_life_time",
-}  # fmt: skip
+_PASSING = {"ifindex", "handle", "size", "valid_life_time", "preferred_life_time"}
+_OF_LINK = ("ifname", "mtu", "master", "group", "ifalias", "altnames", "address")
 _QUESTIONS = (
     ("link", "-d", "-j", "link", "show"), ("addr", "-j", "-4", "addr", "show"),
     ("route", "-d", "-j", "-4", "route", "show", "table", "all"), ("neigh", "-j", "-4", "neigh", "show"),
@@ -54,7 +51,8 @@ def _namespace(name: str) -> dict[str, list[str]]:
     found = {}
     for what, *arguments in _QUESTIONS:
         answer = json.loads(_run("ip", "-n", name, *arguments) or "[]")
-        found[what] = sorted(json.dumps(_lasting(entry), sort_keys=True) for entry in answer)
+        plain = {"link": _link, "addr": _address}.get(what, _lasting)
+        found[what] = sorted(json.dumps(plain(entry), sort_keys=True) for entry in answer)
     ruleset = json.loads(_run("ip", "netns", "exec", name, "nft", "-j", "list", "ruleset"))["nftables"][1:]
     return {**found, "nft": sorted(_rules(ruleset))}
 
@@ -73,10 +71,21 @@ def _rules(ruleset: list[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps([*place, places[chain], _lasting(body)], sort_keys=True)
 
 
+def _link(entry: dict[str, Any]) -> dict[str, Any]:
+    wished = {key: entry[key] for key in _OF_LINK if key in entry}
+    if entry["ifname"].startswith("veth"):
+        del wished["address"]  # the kernel draws it; nobody sends to it
+    kind = entry.get("linkinfo", {})
+    hairpin = kind.get("info_slave_data", {}).get("hairpin")
+    return {**wished, "up": "UP" in entry["flags"], "kind": kind.get("info_kind"), "hairpin": hairpin}
+
+
+def _address(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"ifname": entry["ifname"], "addresses": _lasting(entry["addr_info"])}
+
+
 def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
-        if value.get("ifname", "").startswith("veth"):
-            value = {**value, "address": ""}  # the kernel draws it; nobody sends to it
         return {key: _lasting(part) for key, part in value.items() if key not in _PASSING}
     return [_lasting(part) for part in value] if isinstance(value, list) else value
 

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from nslab.agent.api_client import ApiClient
 from nslab.agent.store import Paths
+from nslab.api.kinds import Kind, by_name
 from nslab.linux.locks import lock_holder
 from tests.kubectl import needs_kubectl
 from tests.lab.conftest import LabFactory
 from tests.lab.live import EMPTY, PROBE, Live, connected, eventually, web
+from tests.lab.running import Json
 
 pytestmark = needs_kubectl
 
@@ -203,3 +206,25 @@ def test_kubectl_is_refused_by_a_dead_agent_and_finds_the_next_one_where_it_was(
     assert running.responders() == standing  # packets need no agent
     assert running.lab.nslab("kubeconfig").stdout == running.kubectl.config.read_text()
     assert running.responders() == set(running.pods())
+
+
+def test_apply_begins_again_where_somebody_else_was_faster(
+    lab: LabFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab("faster", (EMPTY % "faster") + "---\n" + web(1))
+    api, kind = ApiClient("faster"), by_name("Service")[0]
+    get, meddlers = api.get, ["first", "second"]
+
+    def overtaken(kind: Kind, namespace: str, name: str) -> Json:
+        read = get(kind, namespace, name)
+        if meddlers:
+            api.patch(kind, namespace, name, {"metadata": {"labels": {meddlers.pop(): "was-here"}}})
+        return read
+
+    monkeypatch.setattr(api, "get", overtaken)
+    metadata, port = {"name": "web", "labels": {"tier": "front"}}, {"port": 80, "name": "http"}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
+    assert api.apply(kind, service) == "configured"
+    stored = get(kind, "default", "web")
+    assert stored["metadata"]["labels"] == {"tier": "front", "first": "was-here", "second": "was-here"}
+    assert stored["spec"]["ports"][0]["name"] == "http"
