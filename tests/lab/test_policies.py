@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.lab.conftest import LabFactory
@@ -110,3 +112,14 @@ def test_rules_of_a_policy(policed: RunningLab) -> None:
     assert policed.nslab("rules", "cnp/none").stdout == "# ClusterNetworkPolicy none restricts no Pod\n"
     assert "none" in policed.nslab("get", "cnp").stdout
     assert "from-y" in policed.nslab("get", "netpol", "-n", "x").stdout
+
+
+def test_the_time_until_a_change_is_in_force_is_told(policed: RunningLab) -> None:
+    policed.nslab("label", "pod", "b", "-n", "y", "pod=a", "--overwrite")
+    policed.nslab("delete", "netpol", "deny", "-n", "x")
+    lines = [json.loads(line) for line in policed.nslab("events", "-o", "json").stdout.splitlines()]
+    told = {(line["object"], line["change"]): line for line in lines if line["reason"] == "Programmed"}
+    gone = told["networkpolicy/x/deny", "DELETED"]
+    assert gone["operations"] >= 2
+    assert 0 < gone["in_force_ms"] < 60_000
+    assert ("pod/y/b", "MODIFIED") in told
