@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster
 from nslab.components.network_policy import TABLE
-from nslab.components.network_policy_chains import DROPS_KEPT, drops_set
+from nslab.components.policies.chains import DROPS_KEPT, drops_set
 from nslab.linux.drops import Drops
 
 

@@ -17,7 +17,7 @@ def rules(reference: str | None, lab: str | None) -> None:
     from nslab.agent import client
     from nslab.check.references import POLICY_KINDS, keys, parse
     from nslab.components.explain import explain_node, explain_service
-    from nslab.components.explain_policies import explain_policy
+    from nslab.components.policies.explain import explain_policy
 
     parsed = parse(reference) if reference else None
     if parsed and parsed.kind not in ("node", "svc", *POLICY_KINDS):

@@ -18,7 +18,7 @@ and they to it, is not forwarded and so never judged: kubelets' probes always co
 
 Pods with the same policies share a group, groups with the same ports a chain of ports: a node has at most as many
 groups as Pods, and a packet is looked up a constant number of times, however many policies there are. All tiers are
-worked out before (`policy_groups`); of a change of labels only elements of maps are left to write, and all of one
+worked out before (`policies.groups`); of a change of labels only elements of maps are left to write, and all of one
 node's rules change in one transaction.
 
 Sources: networking.k8s.io/v1 NetworkPolicy, policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy.
@@ -32,7 +32,8 @@ from dataclasses import dataclass
 from nslab.cluster.ipv4 import to_int
 from nslab.cluster.memo import Causes, Memo
 from nslab.cluster.model import Cluster, Pod
-from nslab.components.network_policy_chains import (
+from nslab.components.part import node_identity, owner, part
+from nslab.components.policies.chains import (
     Elements,
     Way,
     chain_of,
@@ -46,8 +47,7 @@ from nslab.components.network_policy_chains import (
     ports_sets,
     verdict,
 )
-from nslab.components.part import node_identity, owner, part
-from nslab.components.policy_groups import (
+from nslab.components.policies.groups import (
     DeclaredPort,
     Group,
     Peer,
@@ -56,7 +56,7 @@ from nslab.components.policy_groups import (
     opening,
     towards_itself,
 )
-from nslab.components.policy_rules import (
+from nslab.components.policies.rules import (
     ALL_PORTS,
     DIRECTIONS,
     KINDS,
@@ -66,8 +66,8 @@ from nslab.components.policy_rules import (
     namespace_labels,
     read,
 )
-from nslab.components.policy_selection import Choice, Selection
-from nslab.components.spans import NOTHING, Spans
+from nslab.components.policies.selection import Choice, Selection
+from nslab.components.policies.spans import NOTHING, Spans
 from nslab.netstate.model import NetState
 from nslab.nft.datatypes import IPV4_ADDR, VERDICT, Datatype
 from nslab.nft.objects import Chain, Set, Table

@@ -11,7 +11,7 @@ from nslab.check.policies.reach import reach, selecting
 from nslab.check.policies.why import Answer, ways
 from nslab.check.references import destination, sources
 from nslab.cluster.model import Cluster
-from nslab.components.explain_policies import explain_policy
+from nslab.components.policies.explain import explain_policy
 from nslab.servers.flows import FlowResult
 from tests.policies.world import LAB, Spec, Step, cluster
 

@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from nslab.cluster.ipv4 import to_text
 from nslab.cluster.naming import short_digest
-from nslab.components.policy_groups import Group, Opening
-from nslab.components.policy_rules import ALL_PORTS, LINE, OTHERS
-from nslab.components.spans import NOTHING, Span, Spans, common
+from nslab.components.policies.groups import Group, Opening
+from nslab.components.policies.rules import ALL_PORTS, LINE, OTHERS
+from nslab.components.policies.spans import NOTHING, Span, Spans, common
 from nslab.nft.datatypes import INET_PROTO, INET_SERVICE, IPV4_ADDR, VERDICT
 from nslab.nft.objects import Chain, Hook, Key, MapValue, Rule, Set
 from nslab.nft.statements import (

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nslab.components.policy_rules import ALL_ADDRESSES, ALL_PORTS, LINE, Chosen, Direction, Policy, Rule
-from nslab.components.spans import NOTHING, Span, Spans, common, merged, minus
+from nslab.components.policies.rules import ALL_ADDRESSES, ALL_PORTS, LINE, Chosen, Direction, Policy, Rule
+from nslab.components.policies.spans import NOTHING, Span, Spans, common, merged, minus
 
 
 class DeclaredPort(NamedTuple):

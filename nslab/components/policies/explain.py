@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
 from nslab.components.network_policy import TABLE, Compiled, GroupRules, compile_policies
-from nslab.components.network_policy_chains import Elements, pods_map, ports_chain, ports_sets
+from nslab.components.policies.chains import Elements, pods_map, ports_chain, ports_sets
 from nslab.nft.operations import AddElements, AddRules, Operation
 from nslab.nft.text import transaction_text
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from nslab.api.objects import Body, Object
 from nslab.cluster.ipv4 import parse_range, to_int
 from nslab.cluster.model import Cluster, Node
-from nslab.components.spans import NOTHING, Span, Spans, merged, minus
+from nslab.components.policies.spans import NOTHING, Span, Spans, merged, minus
 
 Direction = Literal["egress", "ingress"]
 Tier = Literal["Admin", "NetworkPolicy", "Baseline"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from nslab.components.policy_rules import Chosen, Policy, Requirements, meets
+from nslab.components.policies.rules import Chosen, Policy, Requirements, meets
 
 _Label = tuple[str, str]
 
