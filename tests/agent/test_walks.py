@@ -106,6 +106,7 @@ class Walk:
     def step(self) -> None:
         changes: list[Callable[[], object]] = [
             self.relabel, self.kill, self.rewrite, self.edit, self.scale, self.unready, self.cordon, self.tell,
+            self.retype, self.come_and_go,
         ]
         self.random.choice(changes)()
         if self.random.random() < 0.7:
@@ -133,6 +134,22 @@ class Walk:
         service = self.one("Service")
         spec = {**service["spec"], "sessionAffinity": self.random.choice(["None", "ClientIP"])}
         self.objects.store.update("Service", {**service, "spec": spec})
+
+    def retype(self) -> None:
+        service = self.one("Service")
+        kind = self.random.choice(["ClusterIP", "NodePort", "LoadBalancer"])
+        internal = {"networking.gke.io/load-balancer-type": self.random.choice(["Internal", ""])}
+        spec = {**service["spec"], "type": kind}
+        metadata = {**service["metadata"], "annotations": internal}
+        self.objects.store.update("Service", {**service, "metadata": metadata, "spec": spec})
+
+    def come_and_go(self) -> None:
+        if self.objects.store.get("Service", "default", "passing"):
+            self.objects.store.delete("Service", "default", "passing")
+            return
+        selector = {"app": self.random.choice(["web", "aside"])}
+        spec = {"type": "NodePort", "selector": selector, "ports": [{"port": 80, "protocol": "TCP"}]}
+        self.objects.store.create("Service", {"metadata": {"name": "passing", "namespace": "default"}, "spec": spec})
 
     def scale(self) -> None:
         web = self.objects.store.get("Deployment", "default", "web")
@@ -216,3 +233,32 @@ def test_a_memo_forgets_what_it_was_not_asked_for() -> None:
     only = memo.one("there", (1, "x"), object)
     assert memo.one("there", (1, "x"), object) is only
     assert memo.one("there", (2, "x"), object) is not only
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_row_makes_what_was_not_there_and_keeps_the_rest(seed: int) -> None:
+    chance, memo = random.Random(seed), Memo()
+    firsts = [(number,) for number in range(12)]
+    causes = [(first, 0) for first in firsts]
+    held: dict[tuple[tuple[int], int], object] = {}
+    for _ in range(40):
+        made: list[tuple[tuple[int], int]] = []
+
+        def make(first: tuple[int], second: int, made: list[tuple[tuple[int], int]] = made) -> object:
+            made.append((first, second))
+            return object()
+
+        results = memo.row("here", causes, make)
+        assert made == [cause for cause in causes if cause not in held]
+        assert all(held.get(cause, result) is result for cause, result in zip(causes, results, strict=True))
+        assert memo.row("here", list(causes), make) is results
+        held = dict(zip(causes, results, strict=True))
+        causes = [(first, chance.choice([second, second, second, 1])) for first, second in causes]
+        if chance.random() < 0.5:
+            causes.pop(chance.randrange(len(causes)))
+        if chance.random() < 0.6:
+            missing = [first for first in firsts if first not in {each for each, _ in causes}] or [firsts[0]]
+            causes.insert(chance.randrange(len(causes) + 1), (missing[0], chance.randrange(2)))
+        causes = list(dict(causes).items())
+        if not causes or chance.random() < 0.1:
+            chance.shuffle(causes)
