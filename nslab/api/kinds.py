@@ -57,7 +57,7 @@ _GATEWAY: Final = (
     "gateway.networking.k8s.io/v1beta1",
     "networking.x-k8s.io/v1alpha1",
 )
-_POLICY: Final = ("policy.networking.k8s.io/v1alpha1",)
+_POLICY: Final = "policy.networking.k8s.io/"
 
 
 def _ignored(name: str, plural: str, group: str, *short: str, namespaced: bool = True) -> Kind:
@@ -92,6 +92,9 @@ _CARRIED: Final = (
          definition="io.k8s.api.discovery.v1.EndpointSlice", retired=("discovery.k8s.io/v1beta1",)),
     Kind("NetworkPolicy", "networkpolicies", ("networking.k8s.io/v1", "extensions/v1beta1"), ("netpol",),
          definition=_NETWORKING + "NetworkPolicy"),
+    Kind("ClusterNetworkPolicy", "clusternetworkpolicies", (_POLICY + "v1alpha2",), ("cnp",), False),
+    Kind("AdminNetworkPolicy", "adminnetworkpolicies", (_POLICY + "v1alpha1",), ("anp",), False),
+    Kind("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", (_POLICY + "v1alpha1",), ("banp",), False),
     Kind("Ingress", "ingresses", ("networking.k8s.io/v1",), ("ing",), definition=_NETWORKING + "Ingress",
          retired=("networking.k8s.io/v1beta1", "extensions/v1beta1")),
     Kind("IngressClass", "ingressclasses", ("networking.k8s.io/v1", "networking.k8s.io/v1beta1"), (), False,
@@ -163,9 +166,6 @@ _LATER: Final = (
     _later("TLSRoute", "tlsroutes", _GATEWAY),
     _later("ReferenceGrant", "referencegrants", _GATEWAY, "refgrant"),
     _later("BackendTLSPolicy", "backendtlspolicies", _GATEWAY),
-    _later("AdminNetworkPolicy", "adminnetworkpolicies", _POLICY, "anp", namespaced=False),
-    _later("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", _POLICY, "banp", namespaced=False),
-    _later("ClusterNetworkPolicy", "clusternetworkpolicies", _POLICY, "cnp", namespaced=False),
     _later("ServiceExport", "serviceexports", ("net.gke.io/v1", "multicluster.x-k8s.io/v1alpha1")),
     _later("ServiceImport", "serviceimports", ("net.gke.io/v1", "multicluster.x-k8s.io/v1alpha1")),
     _later("ServiceDirectoryRegistrationPolicy", "servicedirectoryregistrationpolicies", (_GKE + "v1beta1",)),

@@ -1,4 +1,4 @@
-"""JSON Schemas: the published ones of the Kubernetes objects, and our own of Lab, Fault and GKE's kinds.
+"""JSON Schemas: the published ones of the Kubernetes objects; our own of Lab, Fault, GKE's and sig-network's kinds.
 
 The published schemas are the data of the `kubernetes-validate` package, found without importing it. A kind's
 validator is compiled on first use, from the definitions that it reaches and no others.
@@ -68,7 +68,7 @@ def kind_schema(kind: Kind) -> KindSchema | None:
     elif kind.definition:
         schema = _bundle(kind.definition)
     else:
-        definitions = _own("gke.json")["$defs"]
+        definitions = _own("policy.json" if kind.group == "policy.networking.k8s.io" else "gke.json")["$defs"]
         schema = {"$ref": _REF + kind.name, "$defs": definitions}
     return KindSchema(jsonschema_rs.validator_for(schema), schema)
 

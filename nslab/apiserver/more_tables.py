@@ -91,6 +91,10 @@ MORE_COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         NAME, Column("CONTROLLER", field("spec", "controller")), Column("PARAMETERS", _parameters), AGE,
     ),
     "networkpolicies": (NAME, Column("POD-SELECTOR", _pod_selector), AGE),
+    "clusternetworkpolicies": (
+        NAME, Column("TIER", field("spec", "tier")), Column("PRIORITY", number("spec", "priority")), AGE,
+    ),
+    "adminnetworkpolicies": (NAME, Column("PRIORITY", number("spec", "priority")), AGE),
     "configmaps": (NAME, Column("DATA", _size("data", "binaryData")), AGE),
     "secrets": (NAME, Column("TYPE", field("type")), Column("DATA", _size("data")), AGE),
     "serviceaccounts": (NAME, Column("SECRETS", _size("secrets")), AGE),

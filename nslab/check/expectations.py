@@ -7,6 +7,7 @@ from typing import Final
 
 from nslab.check import names, outside, pods, services
 from nslab.check.model import Expectation
+from nslab.check.policies import matrix
 from nslab.check.written import written
 from nslab.cluster.model import Cluster
 
@@ -29,6 +30,7 @@ SUBJECTS: Final[tuple[Callable[[Cluster], Iterable[Expectation]], ...]] = (
     names.resolvers_of_pods,
     names.of_services,
     names.of_ports,
+    matrix.implied,
     written,
 )
 

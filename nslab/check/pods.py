@@ -6,9 +6,11 @@ The Kubernetes network model: every Pod reaches every other Pod without NAT, wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
-from nslab.check.model import OPEN_TIMEOUT, Expectation
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN_TIMEOUT, Expectation
+from nslab.check.policies.paths import allowed, paths_of
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import Masquerade, gateway, responder_ports, version_name
 from nslab.cluster.addons import is_dns_port
@@ -54,7 +56,9 @@ def between(cluster: Cluster) -> Iterator[Expectation]:
         if one == other or (pod.node == target.node and pod.host_network and target.host_network):
             continue
         group = "Pods within a node" if pod.node == target.node else "Pods across nodes"
-        yield _to_pod(cluster, group + suffix, pod_source(cluster, pod), target, masquerade.of_pod(pod, target.ip))
+        source = pod_source(cluster, pod)
+        expectation = _to_pod(cluster, group + suffix, source, target, masquerade.of_pod(pod, target.ip))
+        yield under_policies(cluster, source, expectation)
 
 
 def covering_pairs(cluster: Cluster) -> list[tuple[str, str]]:
@@ -92,7 +96,20 @@ def to_clients(cluster: Cluster) -> Iterator[Expectation]:
         for pods in cluster.pods_by_node.values():
             for pod in [pod for pod in pods if not pod.host_network][:1]:
                 seen = pod.ip if kept else cluster.nodes[pod.node].ip
-                yield from (_egress(pod_source(cluster, pod), client, protocol, seen) for protocol in ("tcp", "udp"))
+                source = pod_source(cluster, pod)
+                for protocol in ("tcp", "udp"):
+                    yield under_policies(cluster, source, _egress(source, client, protocol, seen))
+
+
+def under_policies(cluster: Cluster, source: Source, expectation: Expectation) -> Expectation:
+    """The same, or that nothing comes back where policies forbid the flow, which no rule translates."""
+    flow = expectation.flow
+    if allowed(paths_of(cluster).direct(source, flow.ip, flow.port, flow.protocol)):
+        return expectation
+    return replace(
+        expectation, name=f"{expectation.name}: blocked by policies", flow=replace(flow, timeout=BLOCKED_TIMEOUT),
+        verdicts=BLOCKED, responders=None, clients=None,
+    )
 
 
 def _egress(source: Source, client: Client, protocol: str, seen: str) -> Expectation:

@@ -26,6 +26,9 @@ _KINDS: Final = {
     "node": "node", "nodes": "node", "no": "node",
     "client": "client", "clients": "client",
     "netpol": "netpol", "networkpolicy": "netpol", "networkpolicies": "netpol",
+    "cnp": "cnp", "clusternetworkpolicy": "cnp", "clusternetworkpolicies": "cnp",
+    "anp": "anp", "adminnetworkpolicy": "anp", "adminnetworkpolicies": "anp",
+    "banp": "banp", "baselineadminnetworkpolicy": "banp", "baselineadminnetworkpolicies": "banp",
     "ingress": "ingress", "ingresses": "ingress", "ing": "ingress",
     "deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment",
     "sts": "StatefulSet", "statefulset": "StatefulSet", "statefulsets": "StatefulSet",
@@ -35,8 +38,14 @@ _KINDS: Final = {
 }
 _WORKLOADS: Final = frozenset(kind for kind in _KINDS.values() if kind[0].isupper())
 _SHORT_KINDS: Final = ("pod", "svc", "deploy", "sts", "ds", "rs", "job", "netpol", "ingress", "node", "client")
-_CLUSTER_SCOPED: Final = frozenset(["node", "client"])
-_OBJECT_KINDS: Final = {"netpol": "NetworkPolicy", "ingress": "Ingress"}
+_CLUSTER_SCOPED: Final = frozenset(["node", "client", "cnp", "anp", "banp"])
+POLICY_KINDS: Final = {
+    "netpol": "NetworkPolicy", "cnp": "ClusterNetworkPolicy", "anp": "AdminNetworkPolicy",
+    "banp": "BaselineAdminNetworkPolicy",
+}
+"""The kinds of policies as references name them, and their names in Kubernetes."""
+
+_OBJECT_KINDS: Final = {**POLICY_KINDS, "ingress": "Ingress"}
 _BY_KEY: Final[dict[str, Callable[[Cluster], Mapping[str, object]]]] = {
     "pod": attrgetter("pods"), "svc": attrgetter("services"), "node": attrgetter("nodes"),
     "client": attrgetter("clients"),
@@ -154,7 +163,8 @@ def _names(cluster: Cluster, kind: str) -> Iterable[str]:
         return dict.fromkeys(f"{pod.namespace}/{pod.owner[1]}" for pod in owned)
     if kind in _OBJECT_KINDS:
         wanted = _OBJECT_KINDS[kind]
-        return [f"{each.namespace}/{each.name}" for each in cluster.objects if each.kind == wanted]
+        mine = (each for each in cluster.objects if each.kind == wanted)
+        return [f"{each.namespace}/{each.name}".lstrip("/") for each in mine]
     return _BY_KEY[kind](cluster)
 
 

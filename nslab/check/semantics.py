@@ -76,10 +76,11 @@ class Masquerade:
 
 
 class Fate(NamedTuple):
-    """What a node does with a new flow to a Service: "open" to one of `endpoints`, "refused" or "blocked"."""
+    """What `node` does with a new flow to a Service: "open" to one of `endpoints`, "refused" or "blocked"."""
 
     verdict: str
     endpoints: tuple[Endpoint, ...] = ()
+    node: str = ""
 
 
 def is_proxied(service: Service) -> bool:
@@ -128,8 +129,8 @@ def _fate(service: Service, port: ServicePort, node: Node, is_local: bool) -> Fa
     anywhere = reachable(service, port, node)
     used = local(service, port, node) if is_local else anywhere
     if used:
-        return Fate("open", used)
-    return Fate("blocked" if anywhere else "refused")
+        return Fate("open", used, node.name)
+    return Fate("blocked" if anywhere else "refused", (), node.name)
 
 
 def gateway(node: Node) -> str:

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Final, NamedTuple
 
 from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN, OPEN_TIMEOUT, QUIET, REFUSED, Expectation
+from nslab.check.policies.paths import Paths, allowed, paths_of
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import (
     Fate,
@@ -40,6 +41,12 @@ class Way(NamedTuple):
     ip: str
     number: int
     label: str
+    external: bool = True
+
+    @property
+    def name(self) -> str:
+        """Where it leads, in words."""
+        return f"{self.label} ({self.ip}:{self.number}/{self.port.protocol.lower()})"
 
 
 def ports(cluster: Cluster) -> Iterator[tuple[Service, ServicePort]]:
@@ -54,18 +61,23 @@ def expect(
     """What a flow from `source` on this way must find, when each of `fates` befalls an equal part of the flows.
 
     There is one fate where one node's rules decide, and one for each node where the VPC spreads flows over nodes.
+    Of endpoints that policies forbid nothing comes back.
     """
-    shares = _shares(cluster, fates)
-    endpoints = {(each.ip, each.port): each for fate in fates for each in fate.endpoints}.values()
-    verdicts = frozenset[str]().union(*(_VERDICTS[fate.verdict] for fate in fates))
+    paths = paths_of(cluster)
+    met = [_under_policies(paths, way, source, fate) for fate in fates]
+    shares = _shares(cluster, fates, met)
+    endpoints = {(each.ip, each.port): each for some in met for each in some}.values()
+    verdicts = frozenset[str]().union(*map(_possible, fates, met))
     identified = [is_identified(cluster, each, way.port.protocol) for each in endpoints]
     asks = bool(endpoints) and all(is_name_server(cluster, each, way.port.protocol) for each in endpoints)
     sticky = bool(way.service.affinity_timeout) and len(fates) == 1 and len(endpoints) > 1
     each_answers = spread and all(identified) and not way.service.affinity_timeout
     share = min(shares.values(), default=1.0)
     destination = f"{way.ip}:{way.number}"
-    label = f"{source.reference} -> {way.label} ({destination}/{way.port.protocol.lower()})"
+    label = f"{source.reference} -> {way.name}"
     told = _told(endpoints, verdicts, "one" if sticky else "each" if each_answers else "any")
+    if sum(map(len, met)) < sum(len(fate.endpoints) for fate in fates):
+        told = "blocked by policies" if verdicts == BLOCKED else f"{told}; others blocked by policies"
     return Expectation(
         "Session affinity" if sticky else _group(way, fates), f"{label}: {told}",
         source.reference, destination,
@@ -82,11 +94,30 @@ def expect(
     )
 
 
-def _shares(cluster: Cluster, fates: Sequence[Fate]) -> dict[str, float]:
+def _under_policies(paths: Paths, way: Way, source: Source, fate: Fate) -> list[Endpoint]:
+    """The endpoints that the policies let the source reach."""
+    masqueraded = way.external and way.service.external_traffic_policy == "Cluster"
+    return [
+        endpoint for endpoint in fate.endpoints
+        if allowed(paths.translated(
+            source, fate.node or source.node, (way.ip, way.number), endpoint, way.port.protocol,
+            masqueraded=masqueraded,
+        ))
+    ]
+
+
+def _possible(fate: Fate, met: list[Endpoint]) -> frozenset[str]:
+    """The verdicts of a fate, of whose endpoints only those in `met` may be reached."""
+    if fate.verdict != "open" or len(met) == len(fate.endpoints):
+        return _VERDICTS[fate.verdict]
+    return OPEN | BLOCKED if met else BLOCKED
+
+
+def _shares(cluster: Cluster, fates: Sequence[Fate], met: Sequence[list[Endpoint]]) -> dict[str, float]:
     """The part of all flows that each responder gets, when endpoints are chosen at random with equal probability."""
     shares: dict[str, float] = {}
-    for fate in fates:
-        for endpoint in fate.endpoints:
+    for fate, some in zip(fates, met, strict=True):
+        for endpoint in some:
             part = 1 / (len(fates) * len(fate.endpoints))
             name = responder_of(cluster, endpoint)
             shares[name] = shares.get(name, 0.0) + part
@@ -185,13 +216,13 @@ def headless(cluster: Cluster) -> Iterator[Expectation]:
             pod = callers.next(port)
             if pod is None:
                 return
-            way = Way("Headless Services", service, port, endpoint.ip, endpoint.port, f"svc/{service.key}")
+            way = Way("Headless Services", service, port, endpoint.ip, endpoint.port, f"svc/{service.key}", False)
             clients = masquerade.of_pod(pod, endpoint.ip)
-            yield expect(cluster, way, pod_source(cluster, pod), [Fate("open", (endpoint,))], clients)
+            yield expect(cluster, way, pod_source(cluster, pod), [Fate("open", (endpoint,), pod.node)], clients)
 
 
 def _cluster_ip(group: str, service: Service, port: ServicePort) -> Way:
-    return Way(group, service, port, service.cluster_ip, port.port, f"svc/{service.key}:{port.port}")
+    return Way(group, service, port, service.cluster_ip, port.port, f"svc/{service.key}:{port.port}", False)
 
 
 class Callers:

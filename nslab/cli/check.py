@@ -53,15 +53,18 @@ def run(lab: str, wanted: str = "", checks: str | None = None) -> Report:
     Raises UsageError where there are none of that name, ManifestError for faults in written checks.
     """
     from nslab.agent import client
+    from nslab.agent.drops import drops_of
     from nslab.check.expectations import expectations
     from nslab.check.run import run as send
     from nslab.check.written import written
     from nslab.cli.progress import progress_bar
+    from nslab.servers.prober import probe
 
     cluster = client.snapshot(lab).cluster
     expected = written(cluster, read_checks(checks), checks) if checks else expectations(cluster)
-    with progress_bar() as progress:
-        report = send(cluster, expected, filter=wanted, progress=partial(progress, "check") if progress else None)
+    with progress_bar() as progress, drops_of(cluster) as drops:
+        told = partial(progress, "check") if progress else None
+        report = send(cluster, expected, probe=partial(probe, drops=drops), filter=wanted, progress=told)
     if wanted and not report.checks:
         raise UsageError(f"no check contains {wanted!r}", hint="`nslab check` lists the subjects")
     return report

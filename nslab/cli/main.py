@@ -53,6 +53,7 @@ SECTIONS = {
     "Sending packets": {
         "check": "nslab.cli.check:check",
         "probe": "nslab.cli.probe:probe",
+        "policy": "nslab.cli.policy:policy",
         "exec": "nslab.cli.exec:exec_",
         "shell": "nslab.cli.exec:shell",
     },

@@ -22,7 +22,10 @@ ALL = (
 )
 """What `get all` means to kubectl (the category "all"), of the kinds that a lab has."""
 
-KUBERNETES = (*ALL, "nodes", "namespaces", "endpoints", "endpointslices", "faults")
+POLICIES = (
+    "networkpolicies", "clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies",
+)
+KUBERNETES = (*ALL, "nodes", "namespaces", "endpoints", "endpointslices", "faults", *POLICIES)
 
 
 @dataclass(frozen=True, slots=True)

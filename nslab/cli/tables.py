@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nslab.apiserver.tables import COLUMNS, NAMESPACE
+from nslab.apiserver.rest.tables import columns as columns_of
+from nslab.apiserver.tables import NAMESPACE
 from nslab.cli import columns
 
 Body = dict[str, Any]
@@ -15,7 +16,7 @@ def render(kind: str, bodies: Sequence[Body], *, now: float, wide: bool = False,
            prefix: str = "", headings: bool = True) -> str:
     """The table of `bodies`, all of the plural kind `kind`. `namespaced` puts the namespace first; `prefix` stands
     before each name ("pod/"), as kubectl does where several kinds are shown."""
-    shown = [column for column in COLUMNS[kind] if wide or not column.wide]
+    shown = [column for column in columns_of(kind) if wide or not column.wide]
     first = [NAMESPACE] if namespaced else []
     rows = []
     for body in bodies:

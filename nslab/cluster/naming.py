@@ -47,12 +47,16 @@ def link_name(prefix: str, long_name: str) -> str:
     return f"{prefix}{_digest(long_name)}"[:15]
 
 
+def short_digest(text: str) -> str:
+    """Ten hexadecimal digits that stand for the text."""
+    return _digest(text)[:10]
+
+
 def _bounded(name: str, limit: int = 255) -> str:
     """A file name of at most `limit` octets; a longer one ends in a hash of the whole."""
     if len(name) <= limit:
         return name
-    digest = _digest(name)[:10]
-    return f"{name[: limit - 11]}-{digest}"
+    return f"{name[: limit - 11]}-{short_digest(name)}"
 
 
 def object_uid(identity: str) -> str:

@@ -142,7 +142,7 @@ _PROBES = (
     _qdisc_probe("blackhole", "nslab fail node/NAME, and pod/NAME --blackhole"),
     _qdisc_probe("tbf", "nslab fail link .. --rate"),
     _qdisc_probe("netem", "nslab fail link .. --delay"),
-    _Probe("SCTP", _has_sctp, "Services with protocol SCTP", "modprobe sctp", required=False),
+    _Probe("SCTP", _has_sctp, "Services and tried policies of SCTP", "modprobe sctp", required=False),
 )
 
 

@@ -223,6 +223,16 @@ class NftSocket:
         answers = self._dump(wire.GETSETELEM, family, request)
         return elements.decode(item, (parse(payload[4:]).get(ELEMENTS, b"") for payload in answers))
 
+    def expirations(self, family: str, table: str, item: Set) -> dict[Key, float]:
+        """The elements of a dynamic set, with the seconds that each still has to live; those that expire or come
+        meanwhile may be missed. Raises NftError (ENOENT) where there is no such set."""
+        request = string(LISTED_TABLE, table) + string(LISTED_SET, item.name)
+        try:
+            answers = self._dump(wire.GETSETELEM, wire.FAMILIES[family], request)
+        except _InterruptedError:
+            raise NftError(errno.ENOENT, f"list set {family} {table} {item.name}") from None
+        return elements.decode_expirations(item, (parse(payload[4:]).get(ELEMENTS, b"") for payload in answers))
+
     def _dump(self, kind: int, family: int, attributes: bytes) -> Iterator[bytes]:
         return self._ask(kind, family, attributes, _REQUEST | _DUMP)
 

@@ -59,6 +59,7 @@ def decode_set(payload: bytes) -> Set | None:
         dynamic=bool(flags & SET_EVAL),
         timeout=number(fields.get(11, b"")) // 1000,
         comment=_comment(fields.get(13, b""), SET_USERDATA_COMMENT),
+        size=number(parse(fields.get(9, b"")).get(1, b"")),
     )
 
 

@@ -17,7 +17,7 @@ from nslab.nft.values import bounds, from_bounds, packer, register_size, unpacke
 
 LISTED_TABLE, LISTED_SET, ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
 _LISTED = 1  # NFTA_LIST_ELEM
-_KEY, _VALUE, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10  # NFTA_SET_ELEM_*
+_KEY, _VALUE, _FLAGS, _EXPIRATION, _USERDATA, _KEY_END = 1, 2, 3, 5, 6, 10  # NFTA_SET_ELEM_*
 _INTERVAL_END = u32(_FLAGS, 1)
 # nft's own mark (libnftnl/udata.h) of an interval that has no end because it reaches the last value.
 _OPEN = attribute(_USERDATA, userdata(1, (1).to_bytes(4, "little")))
@@ -144,6 +144,17 @@ def decode(item: Set, payloads: Iterable[bytes]) -> dict[Key, MapValue | None]:
     if len(elements) != count:
         raise RepeatedElementError
     return elements
+
+
+def decode_expirations(item: Set, payloads: Iterable[bytes]) -> dict[Key, float]:
+    """The seconds that the elements of a set with timeouts still have to live, in the same contents."""
+    key_of = unpacker(item.key_type)
+    left: dict[Key, float] = {}
+    for payload in payloads:
+        for _, element in walk(payload):
+            fields = parse(element)
+            left[key_of(_octets(fields[_KEY]))] = number(fields.get(_EXPIRATION, b"")) / 1000
+    return left
 
 
 def _rows(item: Set, payload: bytes) -> list[tuple[bytes, bytes]]:

@@ -27,6 +27,7 @@ from nslab.nft.statements import (
     InPrefix,
     InSet,
     Masquerade,
+    Record,
     Reject,
     Remember,
     Selector,
@@ -206,6 +207,13 @@ def _encode_remember(statement: Remember) -> bytes:
     )
 
 
+def _encode_record(statement: Record) -> bytes:
+    return _load_all(statement.key) + _expression(
+        "dynset", string(1, statement.set_name), u32(3, _UPDATE), u32(4, _FIRST), u64(6, statement.timeout * 1000),
+        u32(9, 0),
+    )
+
+
 def _encode_dnat(statement: DnatToMap) -> bytes:
     """The map's value is an address in the first register and a port in the next."""
     return (
@@ -231,6 +239,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     SetMarkFromMap: lambda s: _load_all(s.selectors) + _lookup(s.map_name, _FIRST) + _store_mark(s.target),
     SetMarkBits: _encode_mark_bits,
     Remember: _encode_remember,
+    Record: _encode_record,
     DnatToMap: _encode_dnat,
     Masquerade: lambda _: _expression("masq", u32(1, _RANDOM_FULLY)),
     Reject: lambda _: _expression("reject", u32(1, 0), attribute(2, b"\x03")),

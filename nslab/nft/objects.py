@@ -59,8 +59,9 @@ class Set:
 
     `key_type` and `value_type` are concatenations of datatypes; a verdict map has value_type (VERDICT,).
     `elements` maps each key to None (set) or to its value (map). `interval` allows CIDRs and ranges as keys.
-    `dynamic` says that packets write the elements (`Remember`): they are the kernel's, not the wish's, and are
-    neither compared nor removed.
+    `dynamic` says that packets write the elements (`Remember`, `Record`): they are the kernel's, not the wish's, and
+    are neither compared nor removed. `size` is how many elements there may be, 0 for the
+    kernel's own limit.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Set:
     dynamic: bool = False
     timeout: int = 0
     comment: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,14 +31,19 @@ IP_SADDR = Selector("ip saddr", datatypes.IPV4_ADDR, "payload", (1, 12, 4))
 IP_DADDR = Selector("ip daddr", datatypes.IPV4_ADDR, "payload", (1, 16, 4))
 TH_SPORT = Selector("th sport", datatypes.INET_SERVICE, "payload", (2, 0, 2))
 TH_DPORT = Selector("th dport", datatypes.INET_SERVICE, "payload", (2, 2, 2))
-# Meta and ct keys are those of enum nft_meta_keys and enum nft_ct_keys; direction 0 is "original".
+# Meta and ct keys are those of enum nft_meta_keys and enum nft_ct_keys; direction 0 is "original", 1 is "reply".
 META_MARK = Selector("meta mark", datatypes.MARK, "meta", (3,))
 META_IIFNAME = Selector("iifname", datatypes.IFNAME, "meta", (6,))
 META_OIFNAME = Selector("oifname", datatypes.IFNAME, "meta", (7,))
 META_L4PROTO = Selector("meta l4proto", datatypes.INET_PROTO, "meta", (16,))
 CT_MARK = Selector("ct mark", datatypes.MARK, "ct", (3,))
+CT_ORIGINAL_SADDR = Selector("ct original ip saddr", datatypes.IPV4_ADDR, "ct", (19, 0))
 CT_ORIGINAL_DADDR = Selector("ct original ip daddr", datatypes.IPV4_ADDR, "ct", (20, 0))
+CT_ORIGINAL_PROTO_SRC = Selector("ct original proto-src", datatypes.INET_SERVICE, "ct", (11, 0))
 CT_ORIGINAL_PROTO_DST = Selector("ct original proto-dst", datatypes.INET_SERVICE, "ct", (12, 0))
+# Who answers, by his own address and port: the destination as it is once a Service is translated.
+CT_REPLY_SADDR = Selector("ct reply ip saddr", datatypes.IPV4_ADDR, "ct", (19, 1))
+CT_REPLY_PROTO_SRC = Selector("ct reply proto-src", datatypes.INET_SERVICE, "ct", (11, 1))
 
 
 def numgen_random(modulus: int) -> Selector:
@@ -200,6 +205,20 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """`update @set { key timeout Ns }`: write an element of a dynamic set and (re)start its timeout. Where the set is
+    full, the rule ends here."""
+
+    set_name: str
+    key: tuple[Selector, ...]
+    timeout: int
+
+    @property
+    def text(self) -> str:
+        return f"update @{self.set_name} {{ {concat(self.key)} timeout {self.timeout}s }}"
+
+
+@dataclass(frozen=True, slots=True)
 class DnatToMap:
     """Rewrite destination address and port to the `addr . port` that a map has for `selectors`; ends the hook.
     Where the map has none, the rule ends here and the next one is tried.
@@ -284,5 +303,5 @@ class VerdictMap:
 
 Statement = (
     Compare | Below | InPrefix | InSet | CtState | CtStatus | FibLocal | SetMark | SetMarkFromMap | SetMarkBits
-    | Remember | DnatToMap | Masquerade | Reject | Counter | Verdict | VerdictMap
+    | Remember | Record | DnatToMap | Masquerade | Reject | Counter | Verdict | VerdictMap
 )

@@ -69,6 +69,11 @@ class ExchangeLoop:
                 self._go_on(fd, exchange, now)
         self._expire(before)  # what came before this turn's look at the sockets came in time
 
+    def conclude(self, exchange: Exchange, verdict: str, detail: str) -> None:
+        """End one that is under way, because somebody else knows what becomes of it."""
+        del self._live[exchange.sock.fileno()]
+        self._finish(exchange, verdict, detail)
+
     def drop(self, exchange: Exchange) -> None:
         """Forget an exchange, concluded or not."""
         if exchange.opened and not exchange.over:

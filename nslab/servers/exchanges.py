@@ -11,6 +11,7 @@ import struct
 from abc import ABC, abstractmethod
 from select import EPOLLIN, EPOLLOUT
 
+from nslab.linux.drops import Connection
 from nslab.servers.answers import endpoint
 from nslab.servers.flows import Flow, FlowResult
 
@@ -19,6 +20,7 @@ ANSWER_LIMIT = 64 * 1024
 PENDING = ""
 """The verdict of an exchange that goes on."""
 
+_PROTOCOLS = {int(socket.SOCK_STREAM): "tcp", int(socket.SOCK_DGRAM): "udp"}
 _REFUSED = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE))
 _UNREACHABLE = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET))
 _HEALTHY = frozenset((0, errno.EINPROGRESS))
@@ -69,6 +71,15 @@ class Exchange(ABC):
     def expire(self, now: float, last_answer: float) -> str:
         """Conclude, or set a later deadline. `last_answer` is when any exchange last heard something."""
         return "timeout"
+
+    @property
+    def connection(self) -> Connection | None:
+        """The packets' addresses, protocol and ports as they are sent; None of a protocol without ports."""
+        protocol = _PROTOCOLS.get(self.sock.type & ~socket.SOCK_NONBLOCK)
+        if protocol is None:
+            return None
+        source = self.sock.getsockname()
+        return source[0], self.flow.ip, protocol, source[1], self.flow.port
 
     def close(self) -> None:
         """Give the socket back."""

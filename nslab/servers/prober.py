@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from nslab.linux.drops import TICK, Drops
 from nslab.servers.exchange_loop import ExchangeLoop
 from nslab.servers.exchanges import Exchange, IcmpExchange, TcpExchange, UdpExchange
 from nslab.servers.flows import Flow, FlowResult
@@ -23,18 +24,25 @@ SILENCE = 0.05
 """Seconds in which no exchange hears anything, after which those under way have no packets under way any more: they
 wait for an answer that most probably never comes, and others may talk."""
 
+LOOK = 0.02
+"""Seconds without any answer after which the kernel is asked what it has dropped, and then again and again."""
+
 Progress = Callable[[int, int], None]
 """Called as (attempts done, attempts in all)."""
 
 
-def probe(flows: Sequence[Flow], progress: Progress | None = None) -> list[FlowResult]:
+def probe(
+    flows: Sequence[Flow], progress: Progress | None = None, drops: Drops | None = None
+) -> list[FlowResult]:
     """Send all flows and return their results in the same order.
 
+    With `drops` an attempt ends as soon as the kernel says that rules have dropped a packet of it: its verdict is
+    "timeout" without waiting for one, and `detail` says where.
     What a kernel or a peer does becomes a verdict, never an exception, and so does a netns that does not exist.
     Raises ValueError for an unknown protocol. Blocks until the last answer or timeout; the calling thread is back in
     its own netns afterwards.
     """
-    probing = Round(flows, progress)
+    probing = Round(flows, progress, drops)
     try:
         return probing.run()
     finally:
@@ -44,7 +52,7 @@ def probe(flows: Sequence[Flow], progress: Progress | None = None) -> list[FlowR
 class Round:
     """One call of `probe`."""
 
-    def __init__(self, flows: Sequence[Flow], progress: Progress | None) -> None:
+    def __init__(self, flows: Sequence[Flow], progress: Progress | None, drops: Drops | None = None) -> None:
         self.loop = ExchangeLoop(self._conclude)
         self._flows = flows
         self._results = [FlowResult(flow.id) for flow in flows]
@@ -58,6 +66,8 @@ class Round:
         self._later: list[tuple[float, int]] = []  # (start, index of the flow): attempts that keep an interval
         self._silent: set[Exchange] = set()
         self._last_start = 0.0
+        self._drops = drops
+        self._next_look = 0.0
 
     def run(self) -> list[FlowResult]:
         """Run the round to its end."""
@@ -67,12 +77,28 @@ class Round:
         while loop or later:
             now = time.monotonic()
             due = [loop.deadline(), *(start for start, _ in later[:1]), *([now + SILENCE] if left else [])]
+            if self._drops:
+                self._next_look = max(self._next_look, loop.last_answer + LOOK, self._last_start + LOOK)
+                due.append(self._next_look)
             loop.turn(max(0.0, min(due) - now))
+            if self._drops and time.monotonic() >= self._next_look:
+                self._conclude_dropped(self._drops)
             if later:
                 self._open(self._due(time.monotonic()))
             if left and self._talking(time.monotonic()) <= TALKING // 2:
                 left = self._open(waiting)
         return self._results
+
+    def _conclude_dropped(self, drops: Drops) -> None:
+        """End the exchanges of which rules have dropped a packet."""
+        dropped = drops.recent()
+        self._next_look = time.monotonic() + LOOK
+        for exchange in list(self.loop.live()) if dropped else ():
+            connection = exchange.connection
+            drop = dropped.get(connection) if connection else None
+            # What was dropped before was of another socket that had the same port.
+            if drop is not None and drop.time > exchange.started - TICK:
+                self.loop.conclude(exchange, "timeout", f"dropped in netns {drop.netns}")
 
     def _talking(self, now: float) -> int:
         """How many exchanges may have packets under way."""

@@ -108,6 +108,25 @@ def test_other_media_types():
     assert client("PATCH", f"{MAPS}/a", {}, content_type="application/apply-patch+yaml")[0] == 415
 
 
+def test_an_invalid_policy_is_refused_with_the_servers_words_and_place():
+    client = Client()
+    block = {"cidr": "10.0.0.1/8", "except": ["11.0.0.0/8"]}
+    peers = [{"ipBlock": block}, {}, {"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]
+    spec = {"podSelector": {}, "ingress": [{"from": peers, "ports": [{"endPort": 80}, {"port": 90, "endPort": 80}]}]}
+    body = {"metadata": {"name": "p"}, "spec": spec}
+    code, status = client("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", body)
+    assert (code, status["reason"], status["details"]["kind"]) == (422, "Invalid", "NetworkPolicy")
+    assert [(cause["field"], cause["reason"]) for cause in status["details"]["causes"]] == [
+        ("spec.ingress[0].ports[0].endPort", "FieldValueInvalid"),
+        ("spec.ingress[0].ports[1].endPort", "FieldValueInvalid"),
+        ("spec.ingress[0].from[0].ipBlock.cidr", "FieldValueInvalid"),
+        ("spec.ingress[0].from[0].ipBlock.except[0]", "FieldValueInvalid"),
+        ("spec.ingress[0].from[1]", "FieldValueRequired"),
+        ("spec.ingress[0].from[2]", "FieldValueForbidden"),
+    ]
+    assert status["details"]["causes"][1]["message"] == "Invalid value: 80: must be greater than or equal to `port`"
+
+
 def test_bad_objects_are_invalid_with_their_fields():
     client = Client()
     code, status = client("POST", SERVICES, service("Web", ports=[{"port": 70000}, {"name": "x"}]))

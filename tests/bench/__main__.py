@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import api, change, commands, datapath, names, rules
+from tests.bench import api, change, commands, datapath, names, policies, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,9 @@ SUBJECTS = (
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),
     Subject("throughput", datapath.throughput),
+    Subject("policy-latency", policies.latency),
+    Subject("policy-throughput", policies.throughput),
+    Subject("policy-label", policies.relabelling),
 )
 
 

@@ -31,12 +31,12 @@ def _network(text: str) -> tuple[Network, Cluster]:
     return network, cluster
 
 
-def _listen(netns: str, port: int) -> socket.socket:
+def listen(netns: str, port: int) -> socket.socket:
     with entered(netns):
         return socket.create_server(("0.0.0.0", port), backlog=1024)
 
 
-def _median_connect(netns: str, address: str, port: int) -> float:
+def median_connect(netns: str, address: str, port: int) -> float:
     """The median time of a TCP connect in microseconds. The other side accepts when it comes to it: the handshake
     is the kernel's alone."""
     times = []
@@ -62,16 +62,16 @@ def latency() -> Iterator[Measurement]:
     labs = [_network(one), _network(many)]
     medians: list[list[float]] = [[], []]
     listening = [
-        _listen(naming.pod_netns(cluster.lab.name, pod), 8080)
+        listen(naming.pod_netns(cluster.lab.name, pod), 8080)
         for _, cluster in labs for pod in cluster.pods.values()
     ]
     for sock in listening:
-        threading.Thread(target=_accept_all, args=(sock,), daemon=True).start()
+        threading.Thread(target=accept_all, args=(sock,), daemon=True).start()
     for _ in range(5):
         for medians_of, (_, cluster) in zip(medians, labs, strict=True):
             pod = next(iter(cluster.pods.values()))
             address = cluster.services["default/app-0"].cluster_ip
-            medians_of.append(_median_connect(naming.pod_netns(cluster.lab.name, pod), address, 80))
+            medians_of.append(median_connect(naming.pod_netns(cluster.lab.name, pod), address, 80))
     for sock in listening:
         sock.close()
     for network, _ in labs:
@@ -80,7 +80,7 @@ def latency() -> Iterator[Measurement]:
     yield f"connect, 1 Service {few:.1f} us, 30,000 {all_of_them:.1f} us", all_of_them / few, 1.05, "x"
 
 
-def _accept_all(listening: socket.socket) -> None:
+def accept_all(listening: socket.socket) -> None:
     while True:
         try:
             listening.accept()[0].close()
@@ -93,12 +93,12 @@ def throughput() -> Iterator[Measurement]:
     network, cluster = _network(topology("through", nodes=2, services=1, endpoints=1) + "---\n" + _client_pod())
     server = next(pod for pod in cluster.pods.values() if pod.name.startswith("app-0"))
     client = next(pod for pod in cluster.pods.values() if pod.node != server.node)
-    listening = _listen(naming.pod_netns("through", server), 8080)
+    listening = listen(naming.pod_netns("through", server), 8080)
     source = naming.pod_netns("through", client)
     direct, service_rate = [], []
     for _ in range(4):
-        direct.append(_rate(source, server.ip, 8080, listening))
-        service_rate.append(_rate(source, cluster.services["default/app-0"].cluster_ip, 80, listening))
+        direct.append(rate(source, server.ip, 8080, listening))
+        service_rate.append(rate(source, cluster.services["default/app-0"].cluster_ip, 80, listening))
     listening.close()
     network.converge(None)
     best_direct, best_service = max(direct), max(service_rate)
@@ -116,7 +116,7 @@ def _client_pod() -> str:
     )
 
 
-def _rate(netns: str, address: str, port: int, listening: socket.socket) -> float:
+def rate(netns: str, address: str, port: int, listening: socket.socket) -> float:
     """Octets a second that a receiving process took from one TCP connection."""
     with entered(netns):
         sender = socket.create_connection((address, port))

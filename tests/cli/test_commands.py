@@ -230,7 +230,7 @@ def test_rules_and_describe(corner: Path) -> None:
     assert nslab("rules", "svc/web").stdout.startswith("# Service default/web (LoadBalancer) on node node-1\n")
     assert nslab("rules", "node/node-2").stdout.startswith("# node/node-2\nadd table ip kube-proxy ")
     assert nslab("rules").stdout.count("# node/") == 2
-    assert nslab("rules", "netpol/x").returncode == 2
+    assert nslab("rules", "pod/x").returncode == 2
     assert nslab("describe", "netpol/x").returncode == 2
     assert nslab("describe", "svc/nothing").returncode == 6
     assert nslab("describe", "deploy/web").stdout.startswith("Name:       web\n")

@@ -41,8 +41,8 @@ def test_an_unknown_kind_names_the_nearest() -> None:
 
 
 def test_a_kind_that_is_not_shown_says_which_are() -> None:
-    with pytest.raises(UsageError, match="cannot show networkpolicies") as caught:
-        resource("netpol")
+    with pytest.raises(UsageError, match="cannot show ingresses") as caught:
+        resource("ing")
     assert "endpointslices" in caught.value.hint
 
 

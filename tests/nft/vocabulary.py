@@ -32,6 +32,12 @@ NAT_RULES = (
     Rule((s.SetMarkBits("meta", 0xFFFFBFFF, 0), s.SetMarkBits("meta", 0xFFFFBFFF, 0x4000))),
     Rule((s.SetMarkBits("ct", 0xFFF, 0), s.SetMarkBits("ct", 0xFFF, 0x4000))),
     Rule((s.Remember("affinity", (s.IP_SADDR, s.CT_MARK), s.META_MARK, 10800),)),
+    Rule((TCP, s.Record("drops", (
+        s.CT_ORIGINAL_SADDR, s.CT_ORIGINAL_DADDR, s.META_L4PROTO, s.CT_ORIGINAL_PROTO_SRC, s.CT_ORIGINAL_PROTO_DST,
+    ), 30))),
+    Rule((TCP, s.InSet((s.CT_REPLY_PROTO_SRC,), "port-ranges"), s.RETURN)),
+    Rule((s.InPrefix(s.CT_REPLY_SADDR, "10.8.0.0/24"), s.VerdictMap((s.CT_ORIGINAL_SADDR,), "by-range"))),
+    Rule((s.VerdictMap((s.CT_ORIGINAL_SADDR, s.CT_REPLY_SADDR), "by-pair"),)),
     Rule((TCP, s.DnatToMap((s.CT_MARK, s.META_MARK), "endpoints"))),
     Rule((s.VerdictMap((s.CT_MARK,), "service-ports"),)),
     Rule((s.VerdictMap((s.META_IIFNAME, s.IP_DADDR), "by-link"),)),
@@ -52,6 +58,9 @@ SETS = (
     Set("endpoints", (MARK, MARK), {(7, 0): ("10.0.0.1", 80), (7, 1): ("10.0.0.2", 8080)}, (IPV4_ADDR, INET_SERVICE)),
     Set("affinity", (IPV4_ADDR, MARK), value_type=(MARK,), dynamic=True, timeout=10800),
     Set("seen", (IPV4_ADDR,), dynamic=True),
+    Set("drops", (IPV4_ADDR, IPV4_ADDR, INET_PROTO, INET_SERVICE, INET_SERVICE), dynamic=True, size=4096),
+    Set("by-pair", (IPV4_ADDR, IPV4_ADDR), {("10.8.0.4", "10.8.0.4"): s.RETURN}, (VERDICT,)),
+    Set("few", (IPV4_ADDR, INET_SERVICE), {("10.8.0.0/24", 80): None}, interval=True, size=16),
     Set("kept", (IPV4_ADDR,), timeout=60),
     Set("ranges", (IPV4_ADDR,), dict.fromkeys([
         ("10.8.0.0/24",), ("10.8.1.0/24",), ("10.9.0.1",), (("10.9.0.4", "10.9.0.6"),), ("255.255.255.0/24",),

@@ -30,6 +30,9 @@ __all__ = ["check", "check_alone", "check_duplicates", "check_metadata"]
 _ALONE = {
     "Service": services.check,
     "NetworkPolicy": policies.check,
+    "ClusterNetworkPolicy": policies.check_cluster_wide,
+    "AdminNetworkPolicy": policies.check_cluster_wide,
+    "BaselineAdminNetworkPolicy": policies.check_cluster_wide,
     "Ingress": ingresses.check,
     "Endpoints": endpoints.check_endpoints,
     "EndpointSlice": endpoints.check_slice,
@@ -48,6 +51,7 @@ def check(lab_entry: Entry | None, lab: LabSpec, entries: Sequence[Entry], findi
     dns.check(lab_entry, lab, ranges, findings)
     capacity.check(lab_entry, lab, templates, findings)
     references.check(entries, templates, findings)
+    policies.check_enforced(lab, entries, findings)
     faults.check_targets(lab, entries, findings)
 
 

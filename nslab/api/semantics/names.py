@@ -98,9 +98,11 @@ def check_selector(selector: Body, entry: Entry, path: Sequence[Step], findings:
         if "key" in expression:
             _check_key(expression["key"], entry, (*where, "key"), findings)
         if operator in ("In", "NotIn") and not values:
-            findings.fault(entry, (*where, "values"), f"must not be empty with operator {operator}")
+            words = "Required value: must be specified when `operator` is 'In' or 'NotIn'"
+            findings.fault(entry, (*where, "values"), words)
         if operator in ("Exists", "DoesNotExist") and values:
-            findings.fault(entry, (*where, "values"), f"must be left out with operator {operator}")
+            words = "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            findings.fault(entry, (*where, "values"), words)
         for number, value in enumerate(values):
             if not _VALUE.fullmatch(value):
                 findings.fault(entry, (*where, "values", number), f'"{value}" is no label value: {VALUE_RULE}')

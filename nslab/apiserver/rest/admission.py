@@ -27,6 +27,9 @@ _IMMUTABLE: Final = {
 }
 """Fields of `spec` that stay as they were created (pkg/apis/apps/validation, pkg/apis/batch/validation)."""
 
+_REASONS: Final = {"Required value: ": "FieldValueRequired", "Forbidden: ": "FieldValueForbidden"}
+"""What the message of a fault begins with that is not about a wrong value, and the reason that it means."""
+
 _MUTABLE_OF_POD: Final = frozenset(["tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds"])
 
 
@@ -61,6 +64,9 @@ class _Causes(Findings):
 def _cause(path: Sequence[Step], message: str) -> Body:
     if message == "is required and missing":
         return {"reason": "FieldValueRequired", "message": "Required value", "field": dotted(path)}
+    for words, reason in _REASONS.items():
+        if message.startswith(words):
+            return {"reason": reason, "message": message, "field": dotted(path)}
     return {"reason": "FieldValueInvalid", "message": f"Invalid value: {message}", "field": dotted(path)}
 
 

@@ -1,0 +1,120 @@
+"""A matrix of all pairs of Pods and ports, predicted against observed, as a table, as JSON and as a page of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from nslab.check.model import BLOCKED, Check
+
+SIGNS: Final = {("open", "open"): ".", ("blocked", "blocked"): "X"}
+"""What a cell shows by (predicted, observed); anything else is a mismatch."""
+
+MISMATCH: Final = "!"
+LEGEND: Final = f". open   X blocked   {MISMATCH} predicted and observed differ"
+
+_STYLE: Final = """
+body { font: 14px sans-serif } table { border-collapse: collapse; margin: 1em 0 }
+th, td { border: 1px solid #ccc; padding: 2px 6px; text-align: center } tbody th { text-align: left }
+.open { background: #dff5df } .blocked { background: #f7dcdc } .mismatch { background: #d00; color: #fff }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One port of one Pod, tried from another. `predicted` and `observed` are open or blocked; observed may also be
+    what else came of it."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    predicted: str
+    observed: str
+    detail: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return self.predicted == self.observed
+
+    @property
+    def sign(self) -> str:
+        return SIGNS.get((self.predicted, self.observed), MISMATCH)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "from": self.source, "to": self.destination, "port": self.port, "protocol": self.protocol,
+            "predicted": self.predicted, "observed": self.observed, "agrees": self.agrees, "detail": self.detail,
+        }
+
+
+def cells(checks: Iterable[Check]) -> list[Cell]:
+    """The cells of checks made of `matrix.between`."""
+    found = []
+    for check in checks:
+        expectation, result = check.expectation, check.result
+        assert result is not None  # none of these is skipped
+        observed = "blocked" if result.verdict == "timeout" else result.verdict
+        found.append(Cell(
+            expectation.source.removeprefix("pod/"),
+            expectation.destination.removeprefix("pod/").rpartition(":")[0], expectation.flow.port,
+            expectation.flow.protocol.upper(), "blocked" if expectation.verdicts == BLOCKED else "open", observed,
+            result.detail or check.why,
+        ))
+    return found
+
+
+def summary(found: list[Cell]) -> str:
+    """One line: how many are open and blocked, and how many differ from what was predicted."""
+    wrong = sum(not cell.agrees for cell in found)
+    blocked = sum(cell.observed == "blocked" for cell in found)
+    agreed = "all as predicted" if not wrong else f"{wrong} NOT as predicted"
+    return f"{len(found)} flows, {blocked} blocked, {agreed}"
+
+
+def _grids(found: list[Cell]) -> Iterator[tuple[str, list[str], list[str], dict[tuple[str, str], Cell]]]:
+    """For each port: its name, the sources, the destinations, and the cells by both."""
+    for port, protocol in dict.fromkeys((cell.port, cell.protocol) for cell in found):
+        mine = {(cell.source, cell.destination): cell for cell in found
+                if (cell.port, cell.protocol) == (port, protocol)}
+        sources = list(dict.fromkeys(source for source, _ in mine))
+        yield f"{protocol} {port}", sources, list(dict.fromkeys(to for _, to in mine)), mine
+
+
+def text(found: list[Cell]) -> str:
+    """A grid for each port, sources down and destinations across; ends with a newline."""
+    lines: list[str] = []
+    for name, sources, destinations, mine in _grids(found):
+        width = max(len(source) for source in [*sources, name])
+        columns = [max(len(to), 1) for to in destinations]
+        lines.append("  ".join([name.ljust(width), *destinations]))
+        for source in sources:
+            signs = [mine[source, to].sign if (source, to) in mine else " " for to in destinations]
+            row = [sign.ljust(column) for sign, column in zip(signs, columns, strict=True)]
+            lines.append("  ".join([source.ljust(width), *row]).rstrip())
+        lines.append("")
+    return "\n".join([*lines, LEGEND, summary(found), ""])
+
+
+def html(lab: str, found: list[Cell]) -> str:
+    """A page that needs nothing else."""
+    parts = [f"<!doctype html><meta charset='utf-8'><title>Policies of {escape(lab)}</title><style>{_STYLE}</style>"]
+    parts.append(f"<h1>Network policies of lab {escape(lab)}</h1><p>{escape(summary(found))}; {escape(LEGEND)}</p>")
+    for name, sources, destinations, mine in _grids(found):
+        head = "".join(f"<th>{escape(to)}</th>" for to in destinations)
+        parts.append(f"<table><thead><tr><th>{escape(name)}</th>{head}</tr></thead><tbody>")
+        for source in sources:
+            row = "".join(_td(mine.get((source, to))) for to in destinations)
+            parts.append(f"<tr><th>{escape(source)}</th>{row}</tr>")
+        parts.append("</tbody></table>")
+    return "\n".join(parts) + "\n"
+
+
+def _td(cell: Cell | None) -> str:
+    if cell is None:
+        return "<td></td>"
+    title = f"predicted {cell.predicted}, observed {cell.observed}" + (f": {cell.detail}" if cell.detail else "")
+    kind = cell.observed if cell.agrees else "mismatch"
+    return f"<td class='{escape(kind)}' title='{escape(title)}'>{cell.sign}</td>"
