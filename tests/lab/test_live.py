@@ -40,9 +40,9 @@ def test_what_kubectl_applies_answers_and_what_it_deletes_is_gone(live: Callable
     running.rolled_out()
     assert running.responders() == set(running.pods())
     assert len(running.pods()) == 3
-    assert len([name for name in running.lab.netns() if ".pod." in name]) == 3
+    assert len([name for name in running.lab.netns() if ".pod.default." in name]) == 3
     running.kubectl("delete", "deployment/web", "service/web")
-    eventually(lambda: not [name for name in running.lab.netns() if ".pod." in name])
+    eventually(lambda: not [name for name in running.lab.netns() if ".pod.default." in name])
     assert running.lab.json("status")["drift"] == []
 
 
@@ -142,7 +142,7 @@ def test_commands_return_once_the_change_is_in_force(live: Callable[..., Live], 
     running.lab.nslab("scale", "deploy/web", "--replicas", "5")
     assert len(running.responders(count=150)) == 5
     running.lab.nslab("delete", "-f", str(file))
-    assert not [name for name in running.lab.netns() if ".pod." in name]
+    assert not [name for name in running.lab.netns() if ".pod.default." in name]
     reasons = [json.loads(line)["reason"] for line in running.lab.nslab("events", "-o", "json").stdout.splitlines()]
     assert {"Scheduled", "SuccessfulCreate", "ScalingReplicaSet"} <= set(reasons)
     assert running.lab.nslab("delete", "deploy/web", code=6).stderr.startswith("error: ")
