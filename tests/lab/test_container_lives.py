@@ -102,7 +102,7 @@ def test_a_job_completes_and_its_pods_leave_the_network(lab: LabFactory) -> None
     eventually(lambda: status(running, "failed")["phase"] == "Failed")
     terminated = status(running, "failed")["containerStatuses"][0]["state"]["terminated"]
     assert (terminated["exitCode"], terminated["reason"]) == (3, "Error")
-    eventually(lambda: [name for name in running.netns() if ".pod." in name] == ["jobs.pod.default.web"])
+    eventually(lambda: [name for name in running.netns() if ".pod.default." in name] == ["jobs.pod.default.web"])
     assert running.json("status")["drift"] == []
     again = running.up(running.file.read_text(), "-o", "json")
     assert json.loads(again.stdout)["operations"] == 0

@@ -66,7 +66,8 @@ def metrics(lab: RunningLab, node: str) -> dict[str, float]:
 
 
 def mirrors(lab: RunningLab) -> dict[str, Json]:
-    return {item["metadata"]["name"]: item for item in lab.get("pods", "-n", "kube-system")["items"]}
+    listed = lab.get("pods", "-n", "kube-system", "-l", "component=kube-proxy")["items"]
+    return {item["metadata"]["name"]: item for item in listed}
 
 
 def is_ready(lab: RunningLab, name: str) -> bool:
