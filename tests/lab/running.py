@@ -77,8 +77,8 @@ ps -eo stat,args --no-headers | grep -vE '^[^ ]+ +\\[?(ps|sh|find|grep|sed|sort)
 
 
 def host_state(what: str = EVERYTHING) -> str:
-    """All that a lab must leave as it was: links, addresses, routes, rules, nft, sysctls, files, mounts, processes. The
-    size of a journal does not count: it grows by the nodes' heartbeats.
+    """All that a lab must leave as it was: links, addresses, routes, rules, nft, sysctls, files, mounts, processes.
+    The size of a journal does not count: it grows by the nodes' heartbeats.
 
     With NETWORK the part of it that must stay the same while a lab is up.
     """
