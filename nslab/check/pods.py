@@ -14,7 +14,7 @@ from nslab.check.policies.paths import allowed, paths_of
 from nslab.check.references import Source, node_source, pod_source
 from nslab.check.semantics import Masquerade, gateway, responder_ports, version_name
 from nslab.cluster.addons import is_dns_port
-from nslab.cluster.model import Client, Cluster, Pod
+from nslab.cluster.model import Client, Cluster, ContainerPort, Pod
 from nslab.servers.flows import Flow
 
 ALL_PAIRS: Final = 60
@@ -138,12 +138,18 @@ def _to_pod(cluster: Cluster, group: str, source: Source, target: Pod, clients: 
         return _ping(group, source, target.ip, f"pod/{target.key}")
     port = min(served, key=lambda port: port.protocol)
     destination, protocol = f"pod/{target.key}:{port.port}", port.protocol.lower()
-    asks = is_dns_port(target, port)  # a name server says who it is, and not whom it sees
     return Expectation(
         group, f"{source.reference} -> {destination}/{protocol}", source.reference, destination,
-        Flow(
-            "", source.netns, "dns" if asks else protocol, target.ip, port.port, timeout=OPEN_TIMEOUT,
-            quiet=OPEN_TIMEOUT, query=(version_name(cluster), "TXT"), stream=protocol == "tcp",
-        ),
-        responders=frozenset([target.key]), clients=None if asks else clients,
+        flow_to(cluster, source, target, port), responders=frozenset([target.key]),
+        clients=None if is_dns_port(target, port) else clients,
+    )
+
+
+def flow_to(cluster: Cluster, source: Source, target: Pod, port: ContainerPort) -> Flow:
+    """An exchange with the responder on a Pod's port. A name server is asked who it is; whom it sees it does not
+    say."""
+    protocol = port.protocol.lower()
+    return Flow(
+        "", source.netns, "dns" if is_dns_port(target, port) else protocol, target.ip, port.port,
+        timeout=OPEN_TIMEOUT, quiet=OPEN_TIMEOUT, query=(version_name(cluster), "TXT"), stream=protocol == "tcp",
     )

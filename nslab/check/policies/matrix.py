@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from nslab.check.model import OPEN_TIMEOUT, Expectation
-from nslab.check.pods import ALL_PAIRS, covering_pairs, under_policies
+from nslab.check.model import Expectation
+from nslab.check.pods import ALL_PAIRS, covering_pairs, flow_to, under_policies
 from nslab.check.policies.paths import paths_of
 from nslab.check.references import pod_source
 from nslab.check.semantics import responder_ports
-from nslab.cluster.model import Cluster, Pod
-from nslab.servers.flows import Flow
+from nslab.cluster.model import Cluster, ContainerPort, Pod
 
 GROUP: Final = "Network policies, Pod to Pod"
 
@@ -30,18 +29,17 @@ def implied(cluster: Cluster) -> Iterator[Expectation]:
 def between(cluster: Cluster, pod: Pod, target: Pod) -> Iterator[Expectation]:
     """What becomes of connections from one Pod to each port that another's responder serves."""
     source = pod_source(cluster, pod)
-    for number, protocol in ports(target):
-        destination = f"pod/{target.key}:{number}"
-        flow = Flow(
-            "", source.netns, protocol.lower(), target.ip, number, timeout=OPEN_TIMEOUT, quiet=OPEN_TIMEOUT
-        )
-        name = f"{source.reference} -> {destination}/{protocol.lower()}"
+    for port in ports(target):
+        destination = f"pod/{target.key}:{port.port}"
+        name = f"{source.reference} -> {destination}/{port.protocol.lower()}"
         expectation = Expectation(
-            GROUP, name, source.reference, destination, flow, responders=frozenset([target.key])
+            GROUP, name, source.reference, destination, flow_to(cluster, source, target, port),
+            responders=frozenset([target.key]),
         )
         yield under_policies(cluster, source, expectation)
 
 
-def ports(pod: Pod) -> Iterable[tuple[int, str]]:
-    """The (number, protocol) of a Pod's ports that a flow can try."""
-    return dict.fromkeys((port.port, port.protocol) for port in responder_ports(pod) if port.protocol != "SCTP")
+def ports(pod: Pod) -> Iterable[ContainerPort]:
+    """A Pod's ports that a flow can try, each number and protocol once."""
+    served = {(port.port, port.protocol): port for port in responder_ports(pod) if port.protocol != "SCTP"}
+    return served.values()
