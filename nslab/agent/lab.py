@@ -264,10 +264,10 @@ class Lab:
     def follow_readiness(self, ready: dict[str, bool]) -> None:
         """The fast way of a change of readiness alone. Raises KernelError."""
         assert self.cluster is not None
-        assert self.kubelet is not None
         self.readiness.changed = False
         started = time.monotonic()
-        former, self.cluster = self.cluster, with_readiness(self.cluster, self.kubelet.gated(ready))
+        known = self.kubelet.gated(ready) if self.kubelet else ready
+        former, self.cluster = self.cluster, with_readiness(self.cluster, known)
         if self.cluster is not former:
             self.responder.know(self.cluster)
             for key, pod in self.cluster.pods.items():
@@ -314,6 +314,8 @@ class Lab:
         self.kube_proxies.tick()
         due = [1.0, self.containers.tick(), self.readiness.tick()]
         if self.objects is None or self.kubelet is None or self.cluster is None:
+            if self.unborn and self.readiness.changed:
+                self._follow_unborn()
             return min(due)
         due.append(self._follow())  # before controllers make of the change what they will
         due.append(self.kubelet.beat(self.cluster))
@@ -323,6 +325,14 @@ class Lab:
         if min(due) > 0.0 and gc.get_count()[0] > LITTER:
             gc.collect(0)
         return min(due)
+
+    def _follow_unborn(self) -> None:
+        """The first `up` waits for its Pods' probes, while there are no objects yet."""
+        try:
+            self.follow_readiness(self.readiness.ready)
+        except errors.NslabError as error:
+            log.error("following a change: %s", error)
+            self.readiness.changed = True  # it is tried again
 
     def _follow(self) -> float:
         assert self.objects is not None
