@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,18 +27,18 @@ class Origin(NamedTuple):
     ttl: int
 
 
-class Authority:
+class Authority(ABC):
     """Some zones. `serial` is that of all of them; it grows with each change."""
 
     serial = 0
 
+    @abstractmethod
     def origin(self, labels: Labels) -> Origin | None:
         """The zone that a name (lower case) is in; None where it is in none of these."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find(self, labels: Labels) -> Rrsets | None:
         """The records of a name in one of the zones; None where there is no such name."""
-        raise NotImplementedError
 
     def ttl(self, origin: Origin, kind: int) -> int:
         return origin.ttl
