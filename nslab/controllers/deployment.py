@@ -91,7 +91,7 @@ class DeploymentController:
         selector: Selector = deployment["spec"]["selector"]
         claimed = self._index.owned(uid_of(deployment), "ReplicaSet")
         if not is_terminating(deployment):
-            for body in self._index.orphan_sets.select(namespace_of(deployment), selector):
+            for body in self._index.orphans["ReplicaSet"].select(namespace_of(deployment), selector):
                 if not is_terminating(body) and matches(selector, labels_of(body)):
                     owners = [owner_reference(deployment)]
                     claimed.append(self._store.update("ReplicaSet", with_metadata(body, ownerReferences=owners)))

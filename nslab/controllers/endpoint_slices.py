@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 from nslab.api.objects import Body
 from nslab.cluster.endpoint_objects import (
@@ -20,7 +21,15 @@ from nslab.cluster.model import Endpoint
 from nslab.controllers.endpoint_members import EndpointMembers, is_headless, selects
 from nslab.controllers.index import Index
 from nslab.controllers.interface import Event, Store
-from nslab.controllers.metadata import is_terminating, key_of, labels_of, namespace_of, split, uid_of
+from nslab.controllers.metadata import (
+    is_terminating,
+    key_of,
+    labels_of,
+    namespace_of,
+    owners_of,
+    split,
+    uid_of,
+)  # fmt: skip
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
@@ -46,36 +55,47 @@ class SliceWriter:
 
     def write(self, service: Body, groups: Groups) -> None:
         """Make the slices say what `groups` say. Without any group none is left."""
-        slices = [
-            body for body in self._index.owned(uid_of(service), "EndpointSlice")
-            if labels_of(body).get(MANAGED_BY) == self._manager
-        ]
+        slices = self._slices(service)
         kept, spare = _fitted(slices, groups)
         self._writing = True
         try:
-            names = {body["metadata"]["name"] for body in slices}
             for body, ports, endpoints in kept:
                 self._put(service, body["metadata"]["name"], ports, endpoints, body)
             for ports, endpoints in _parts(groups, {ports for _, ports, _ in kept}):
                 old = spare.pop(0) if spare else None
-                name = old["metadata"]["name"] if old else _free_name(key_of(service), names)
-                names.add(name)
+                name = old["metadata"]["name"] if old else self._free_name(service)
                 self._put(service, name, ports, endpoints, old)
             for body in spare:
                 self._store.delete("EndpointSlice", *split(key_of(body)))
         finally:
             self._writing = False
 
+    def _slices(self, service: Body) -> list[Body]:
+        """Its slices; those among them that a Service of its name left, which was deleted without them."""
+        left = {"matchLabels": {"kubernetes.io/service-name": service["metadata"]["name"], MANAGED_BY: self._manager}}
+        owned = self._index.owned(uid_of(service), "EndpointSlice")
+        return [
+            *(body for body in owned if labels_of(body).get(MANAGED_BY) == self._manager),
+            *self._index.orphans["EndpointSlice"].select(namespace_of(service), left),
+        ]
+
+    def _free_name(self, service: Body) -> str:
+        names = (slice_name(key_of(service), number) for number in count())
+        return next(name for name in names if not self._store.get("EndpointSlice", namespace_of(service), name))
+
     def _put(
         self, service: Body, name: str, ports: tuple[Port, ...], endpoints: list[Body], old: Body | None
     ) -> None:
         labels = service_labels(service, headless=is_headless(service))
         new = endpoint_slice(service, labels, name, ports, endpoints, self._manager)
-        new_labels = labels_of(new)
+        mine = {"labels": labels_of(new), "ownerReferences": owners_of(new)}
         if old is None:
             self._store.create("EndpointSlice", new)
-        elif any(old.get(field) != new[field] for field in ("ports", "endpoints")) or labels_of(old) != new_labels:
-            self._store.update("EndpointSlice", {**new, "metadata": {**old["metadata"], "labels": new_labels}})
+        elif (
+            any(old.get(field) != new[field] for field in ("ports", "endpoints"))
+            or any(old["metadata"].get(field) != value for field, value in mine.items())
+        ):
+            self._store.update("EndpointSlice", {**new, "metadata": {**old["metadata"], **mine}})
 
 
 class EndpointSliceController:
@@ -177,10 +197,3 @@ def _identity(endpoint: Body) -> str:
     """The uid of its Pod: Pods in their node's netns share an address. An endpoint without one is its address."""
     uid: str = (endpoint.get("targetRef") or {}).get("uid") or endpoint["addresses"][0]
     return uid
-
-
-def _free_name(service: str, taken: set[str]) -> str:
-    number = 0
-    while slice_name(service, number) in taken:
-        number += 1
-    return slice_name(service, number)

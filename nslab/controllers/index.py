@@ -16,6 +16,10 @@ Selector = Mapping[str, Any]
 SELECTING = ("ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Service")
 """Kinds that select Pods by labels. A Job's selector is by its uid, which no orphan carries."""
 
+ADOPTED = ("Pod", "ReplicaSet", "ControllerRevision", "EndpointSlice")
+"""Kinds whose objects find another owner by their labels, once theirs is gone without them
+(`kubectl delete --cascade=orphan`)."""
+
 
 def selector_of(kind: str, body: Body) -> Selector | None:
     """The LabelSelector of an object that selects Pods; None where it selects nothing."""
@@ -97,13 +101,12 @@ class SelectorIndex:
 
 
 class Index:
-    """All indexes over one store. `pods` are all Pods, `orphans` those that no controller owns (bare ones),
-    `orphan_sets` the ReplicaSets that no Deployment owns."""
+    """All indexes over one store. `pods` are all Pods, `orphans` by kind those that no controller owns, bare Pods
+    among them."""
 
     def __init__(self) -> None:
         self.pods = LabelIndex()
-        self.orphans = LabelIndex()
-        self.orphan_sets = LabelIndex()
+        self.orphans = {kind: LabelIndex() for kind in ADOPTED}
         self.selecting = {kind: SelectorIndex() for kind in SELECTING}
         self._owned: dict[tuple[str, str], dict[str, Body]] = {}
         self._by_node: dict[str, dict[str, Body]] = {}
@@ -127,17 +130,19 @@ class Index:
             self._owned.setdefault((owner["uid"], kind), {})[key] = body
         if kind in self.selecting:
             self.selecting[kind].put(key, namespace_of(body), None if gone else selector_of(kind, body))
+        if kind in self.orphans:
+            if gone or owner is not None:
+                self.orphans[kind].drop(key)
+            else:
+                self.orphans[kind].put(key, body)
         if kind == "Pod":
             self._note_pod(key, body, event.old, gone)
-        elif kind == "ReplicaSet":
-            _put_orphan(self.orphan_sets, key, body, gone)
 
     def _note_pod(self, key: str, body: Body, old: Body | None, gone: bool) -> None:
         node = body["spec"].get("nodeName", "")
         before = old["spec"].get("nodeName", "") if old else ""
         if before and (gone or before != node):
             _discard(self._by_node, before, key)
-        _put_orphan(self.orphans, key, body, gone)
         if gone:
             self.pods.drop(key)
             if node:
@@ -146,13 +151,6 @@ class Index:
         self.pods.put(key, body)
         if node:
             self._by_node.setdefault(node, {})[key] = body
-
-
-def _put_orphan(orphans: LabelIndex, key: str, body: Body, gone: bool) -> None:
-    if gone or controller_of(body) is not None:
-        orphans.drop(key)
-    else:
-        orphans.put(key, body)
 
 
 def _discard(places: dict[Any, dict[Any, Any]], place: Any, key: Any) -> None:

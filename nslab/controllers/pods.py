@@ -89,7 +89,7 @@ class PodControl:
                 others = [item for item in owners_of(pod) if item["uid"] != uid_of(owner)]
                 self.store.update("Pod", with_metadata(pod, ownerReferences=others or None))
         if selector is not None and not is_terminating(owner):
-            for pod in self.index.orphans.select(namespace_of(owner), selector):
+            for pod in self.index.orphans["Pod"].select(namespace_of(owner), selector):
                 if is_active(pod):
                     owners = [*owners_of(pod), owner_reference(owner)]
                     claimed.append(self.store.update("Pod", with_metadata(pod, ownerReferences=owners)))

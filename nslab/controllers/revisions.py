@@ -11,11 +11,14 @@ from nslab.controllers.index import Index
 from nslab.controllers.interface import Store
 from nslab.controllers.metadata import (
     annotations_of,
+    controller_of,
     key_of,
     namespace_of,
     owner_reference,
+    owners_of,
     split,
     uid_of,
+    with_metadata,
 )  # fmt: skip
 
 REVISION_LABEL = "controller-revision-hash"
@@ -35,12 +38,13 @@ class Revisions:
 
     def current(self, owner: Body) -> str:
         """The name of the revision of the present template, which is written if it is new; one that was there before
-        becomes the latest again."""
+        becomes the latest again. One of that name that another workload owns has the same template, as the hash in
+        its name says, and serves both (history.CreateControllerRevision)."""
         template = owner["spec"]["template"]
         name = f"{owner['metadata']['name']}-{revision_hash(template)}"
-        history = self.history(owner)
-        latest = max((body["revision"] for body in history), default=0)
-        known = next((body for body in history if body["metadata"]["name"] == name), None)
+        self._adopt(owner)
+        latest = max((body["revision"] for body in self.history(owner)), default=0)
+        known = self._store.get("ControllerRevision", namespace_of(owner), name)
         if known is None:
             labels = (template.get("metadata") or {}).get("labels") or {}
             self._store.create("ControllerRevision", {
@@ -52,9 +56,16 @@ class Revisions:
                 },
                 "data": {"spec": {"template": template}}, "revision": latest + 1,
             })
-        elif known["revision"] < latest:
+        elif known["revision"] < latest and (controller_of(known) or {}).get("uid") == uid_of(owner):
             self._store.update("ControllerRevision", {**known, "revision": latest + 1})
         return name
+
+    def _adopt(self, owner: Body) -> None:
+        """Take over the revisions that its selector selects and nobody owns: those of a workload of its name that was
+        deleted without them."""
+        for body in self._index.orphans["ControllerRevision"].select(namespace_of(owner), owner["spec"]["selector"]):
+            owners = [*owners_of(body), owner_reference(owner)]
+            self._store.update("ControllerRevision", with_metadata(body, ownerReferences=owners))
 
     def history(self, owner: Body) -> list[Body]:
         """The revisions of a workload, oldest first."""

@@ -254,7 +254,7 @@ class Application:
                 self._add_link(inside, operation)
             case SetLink(link=link):
                 master = self._index_of(inside, link.master, operation) if link.master else 0
-                inside.queue(rtnetlink.set_link(link, master), operation)
+                self._set(inside, link, master, operation)
                 if master:
                     inside.queue(rtnetlink.set_port(link), operation)
             case DeleteLink(name=name):
@@ -314,7 +314,11 @@ class Application:
         for message in rtnetlink.finish_link(link, self._ipv6):
             inside.queue(message, operation)
         if link.master and link is operation.peer:
-            inside.queue(rtnetlink.set_link(link, self._index_of(inside, link.master, operation)), operation)
+            self._set(inside, link, self._index_of(inside, link.master, operation), operation)
+
+    def _set(self, inside: _Netns, link: Link, master: int, operation: NetnsOperation) -> None:
+        for message in rtnetlink.set_link(link, master, self._ipv6):
+            inside.queue(message, operation)
 
     def _exists(self, inside: _Netns, link: Link) -> bool:
         """Whether the link is there already and the lab's. Raises OwnershipError where it is somebody else's."""

@@ -138,17 +138,21 @@ def create_bridge(link: Link) -> bytes:
 
 def finish_link(link: Link, ipv6: bool) -> list[bytes]:
     """Stamp a link just created, and bring it up if it is to be. `ipv6` says whether this kernel knows IPv6."""
-    name = attribute_string(IFLA_IFNAME, link.name)
-    # In a request of its own: within one, the kernel brings the link up, and gives it an address, before it looks
-    # at how the address is to be made.
-    quiet = [message(RTM_NEWLINK, 0, _NO_LINK + name + _NO_IPV6_ADDRESS)]
-    body = _header(link) + name + attribute_string(IFLA_IFALIAS, link.alias)
+    body = _header(link) + attribute_string(IFLA_IFNAME, link.name) + attribute_string(IFLA_IFALIAS, link.alias)
     if link.kind == "bridge":
         # Said of an existing bridge, the mtu is the administrator's and no longer follows its ports'.
         body += attribute_u32(IFLA_MTU, link.mtu)
     if link.hairpin:
         body += _PORT_INFO[True]
-    return [*(quiet if ipv6 and link.mtu >= IPV6_MINIMUM_MTU else []), message(RTM_NEWLINK, 0, body)]
+    return [*_silence(link, ipv6), message(RTM_NEWLINK, 0, body)]
+
+
+def _silence(link: Link, ipv6: bool) -> list[bytes]:
+    """Keep a link from getting an IPv6 address when it comes up. In a request of its own: within one, the kernel
+    brings the link up, and gives it an address, before it looks at how the address is to be made."""
+    if not ipv6 or link.mtu < IPV6_MINIMUM_MTU:
+        return []
+    return [message(RTM_NEWLINK, 0, _NO_LINK + attribute_string(IFLA_IFNAME, link.name) + _NO_IPV6_ADDRESS)]
 
 
 def _header(link: Link) -> bytes:
@@ -156,14 +160,15 @@ def _header(link: Link) -> bytes:
     return _LINK.pack(0, 0, 0, IFF_UP if link.up else 0, IFF_UP)
 
 
-def set_link(link: Link, master: int) -> bytes:
-    """Give an existing link the wanted alias, mtu, master (an ifindex, 0 for none), hairpin and mac, up or down."""
+def set_link(link: Link, master: int, ipv6: bool) -> list[bytes]:
+    """Give an existing link the wanted alias, mtu, master (an ifindex, 0 for none), hairpin and mac, up or down. It
+    may never have been finished: whoever created it was killed then. `ipv6` as in `finish_link`."""
     body = _header(link) + attribute_string(IFLA_IFNAME, link.name)
     body += attribute_string(IFLA_IFALIAS, link.alias) + attribute_u32(IFLA_MTU, link.mtu)
     body += attribute_u32(IFLA_MASTER, master)
     if link.mac:
         body += attribute(IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
-    return message(RTM_NEWLINK, 0, body)
+    return [*_silence(link, ipv6), message(RTM_NEWLINK, 0, body)]
 
 
 def set_port(link: Link) -> bytes:

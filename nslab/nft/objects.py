@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from nslab.nft.datatypes import Datatype, Value
 from nslab.nft.statements import Statement, Verdict
@@ -53,6 +54,9 @@ class Chain:
     comment: str = ""
 
 
+DYNAMIC_SIZE: Final = 0xFFFF
+
+
 @dataclass(frozen=True, eq=False)
 class Set:
     """A named set, or a map where `value_type` is not empty.
@@ -60,8 +64,7 @@ class Set:
     `key_type` and `value_type` are concatenations of datatypes; a verdict map has value_type (VERDICT,).
     `elements` maps each key to None (set) or to its value (map). `interval` allows CIDRs and ranges as keys.
     `dynamic` says that packets write the elements (`Remember`, `Record`): they are the kernel's, not the wish's, and
-    are neither compared nor removed. `size` is how many elements there may be, 0 for the
-    kernel's own limit.
+    are neither compared nor removed. `size` is how many elements there may be, 0 for the kernel's own limit.
     """
 
     name: str
@@ -73,6 +76,13 @@ class Set:
     timeout: int = 0
     comment: str = ""
     size: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The size, 0 where there is none. A dynamic set without one gets from the beginning that which the kernel
+        gives it with the first rule that writes to it (nft_dynset_init): what a kernel holds shall not depend on
+        whether there once was such a rule."""
+        return self.size or (DYNAMIC_SIZE if self.dynamic else 0)
 
 
 @dataclass(frozen=True, eq=False)

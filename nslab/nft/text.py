@@ -130,7 +130,7 @@ def _set(item: Set) -> str:
     parts = [f"type {types}"]
     parts += [f"flags {','.join(flags)}"] if flags else []
     parts += [f"timeout {item.timeout}s"] if item.timeout else []
-    parts += [f"size {item.size}"] if item.size else []
+    parts += [f"size {item.limit}"] if item.limit else []
     return _block(parts + _comment(item.comment))
 
 

@@ -46,7 +46,6 @@ POLICIES = {"drop": 0, "accept": 1}
 REQUEST, CREATE, APPEND = 0x1, 0x400, 0x800
 
 SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_EVAL, SET_CONCAT = 0x4, 0x8, 0x10, 0x20, 0x80
-UNLIMITED = 0xFFFF
 
 
 class Message(NamedTuple):
@@ -170,9 +169,7 @@ def set_flags(item: Set) -> int:
 def set_shape(item: Set) -> tuple[int | str, ...]:
     """All of a set but its name and elements, in a form that is equal for a wanted and an observed set alike."""
     types = type_number(item.key_type), type_number(item.value_type)
-    # The kernel gives a size to a set without one once a rule writes to it.
-    size = 0 if item.dynamic and item.size == UNLIMITED else item.size
-    return set_flags(item), *types, item.timeout, item.comment, size
+    return set_flags(item), *types, item.timeout, item.comment, item.limit
 
 
 def _set(table: str, item: Set) -> bytes:
@@ -187,7 +184,7 @@ def _set(table: str, item: Set) -> bytes:
         parts += [u32(6, type_number(item.value_type)), u32(7, size)]
     # The kernel wants a number for use within the batch; names serve us, and it may be the same for all.
     parts.append(u32(10, 1))
-    description = [u32(1, item.size)] if item.size else []
+    description = [u32(1, item.limit)] if item.limit else []
     if item.interval and len(item.key_type) > 1:
         fields = [nested(1, u32(1, register_size(datatype))) for datatype in item.key_type]
         description.append(nested(2, *fields))

@@ -174,8 +174,7 @@ class FakeCluster:
         }
 
     def endpoints(self, service: str) -> list[Body]:
-        selector = {"matchLabels": {"kubernetes.io/service-name": service}}
-        slices = self.store.list("EndpointSlice", "default", selector)
+        slices = self.store.list("EndpointSlice", "default", of_service(service))
         return [endpoint for body in slices for endpoint in body["endpoints"]]
 
 
@@ -201,3 +200,8 @@ def workload(app: str, image: str = "nginx", **spec: Any) -> Body:
 
 def service(app: str, **spec: Any) -> Body:
     return {"selector": {"app": app}, "ports": [{"port": 80, "targetPort": "http"}], **spec}
+
+
+def of_service(name: str) -> Body:
+    """The selector of a Service's slices."""
+    return {"matchLabels": {"kubernetes.io/service-name": name}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nslab.controllers.metadata import controller_of, labels_of
 from nslab.controllers.pods import is_active
-from tests.controllers.cluster import FakeCluster, service, template, workload
+from tests.controllers.cluster import FakeCluster, of_service, service, template, workload
 
 KINDS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job")
 WISHES = ("Service", "Node", *KINDS)
@@ -30,6 +30,7 @@ operations = st.one_of(
     st.tuples(st.just("cordon"), kinds, number),
     st.tuples(st.just("node"), kinds, number),
     st.tuples(st.just("orphan"), kinds, number),
+    st.tuples(st.just("service"), kinds, number),
     st.tuples(st.just("pass"), kinds, number),
 )
 
@@ -56,6 +57,9 @@ def do(cluster: FakeCluster, operation: str, kind: str, value: int) -> None:
         cluster.delete(kind, app)
     elif operation == "orphan" and there:
         store.delete(kind, "default", app, propagation="Orphan")
+    elif operation == "service":
+        store.delete("Service", "default", label, propagation="Orphan" if value % 2 else "Background")
+        cluster.create("Service", label, service(label))
     elif operation == "kill" and pods:
         store.delete("Pod", "default", pods[value % len(pods)]["metadata"]["name"], grace=0 if value % 2 else None)
     elif operation == "relabel" and pods and kind != "StatefulSet":  # its name would stay taken, as on a cluster
@@ -129,5 +133,6 @@ def test_any_order_of_operations_ends_like_a_fresh_start(steps: list[tuple[str, 
         assert pod["spec"].get("nodeName"), pod
     for kind in KINDS:
         label = f"{kind}-a".lower()
+        assert len(cluster.store.list("EndpointSlice", "default", of_service(label))) == 1
         ready = {pod["metadata"]["name"] for pod in cluster.pods(label) if is_active(pod)}
         assert cluster.ready_endpoints(label) == ready

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nslab.cluster.endpoint_objects import slice_name
 from tests.controllers.cluster import FakeCluster, service, template, workload
 
 KINDS = (
@@ -49,3 +50,72 @@ def test_labels_mean_nothing_across_namespaces(cluster: FakeCluster) -> None:
     assert len(cluster.ready_endpoints("web")) == 3
     (body,) = cluster.store.list("EndpointSlice", "elsewhere")
     assert [item["targetRef"]["name"] for item in body["endpoints"]] == ["web"]
+
+
+@pytest.mark.parametrize(("kind", "left"), [
+    ("Deployment", ("ReplicaSet", "Pod")), ("ReplicaSet", ("Pod",)), ("StatefulSet", ("ControllerRevision", "Pod")),
+    ("DaemonSet", ("ControllerRevision", "Pod")), ("Service", ("EndpointSlice",)),
+])
+def test_what_is_left_behind_is_taken_over_by_the_next_of_that_name(
+    cluster: FakeCluster, kind: str, left: tuple[str, ...]
+) -> None:
+    """`kubectl delete --cascade=orphan`, and then the same again: nothing is made twice, nothing is in the way."""
+    spec = service("web") if kind == "Service" else workload("web")
+    cluster.create(kind, "web", spec)
+    cluster.settle()
+    before = {of: uids(cluster, of) for of in left}
+    assert all(before.values())
+    cluster.store.delete(kind, "default", "web", propagation="Orphan")
+    cluster.settle()
+    assert {of: uids(cluster, of) for of in left} == before
+    new = cluster.create(kind, "web", spec)
+    cluster.settle()
+    assert cluster.control.failures == {}
+    assert {of: uids(cluster, of) for of in left} == before
+    (owner,) = {item["uid"] for body in cluster.store.list(left[0]) for item in body["metadata"]["ownerReferences"]}
+    assert owner == new["metadata"]["uid"]
+
+
+def test_the_revisions_that_are_left_are_the_history_of_the_next(cluster: FakeCluster) -> None:
+    cluster.create("StatefulSet", "db", workload("db"))
+    cluster.settle()
+    cluster.change("StatefulSet", "db", template=template("db", "nginx:2"))
+    cluster.settle()
+    cluster.store.delete("StatefulSet", "default", "db", propagation="Orphan")
+    cluster.create("StatefulSet", "db", workload("db"))  # the first template again
+    cluster.settle()
+    assert cluster.control.failures == {}
+    history = {
+        body["data"]["spec"]["template"]["spec"]["containers"][0]["image"]: body["revision"]
+        for body in cluster.store.list("ControllerRevision")
+    }
+    assert history == {"nginx:2": 2, "nginx": 3}
+
+
+def test_two_workloads_of_one_name_and_template_share_their_revision(cluster: FakeCluster) -> None:
+    for kind in ("StatefulSet", "DaemonSet"):
+        cluster.create(kind, "web", workload("web"))
+    cluster.settle()
+    assert cluster.control.failures == {}
+    assert len(cluster.store.list("ControllerRevision")) == 1
+    cluster.delete("StatefulSet", "web")
+    cluster.change("DaemonSet", "web", minReadySeconds=1)
+    cluster.settle()
+    assert cluster.control.failures == {}
+    (revision,) = cluster.store.list("ControllerRevision")
+    assert [owner["kind"] for owner in revision["metadata"]["ownerReferences"]] == ["DaemonSet"]
+
+
+def test_a_slice_of_somebody_else_is_left_alone(cluster: FakeCluster) -> None:
+    name = slice_name("default/web", 0)
+    cluster.create("EndpointSlice", name, addressType="IPv4", endpoints=[], ports=[])
+    cluster.create("Service", "web", service("web"))
+    cluster.settle()
+    assert cluster.control.failures == {}
+    assert {body["metadata"]["name"] for body in cluster.store.list("EndpointSlice")} == {
+        name, slice_name("default/web", 1)
+    }
+
+
+def uids(cluster: FakeCluster, kind: str) -> set[str]:
+    return {body["metadata"]["uid"] for body in cluster.store.list(kind)}

@@ -239,7 +239,8 @@ def test_a_soak(soaked: RunningLab, tmp_path: Path) -> None:
     mine = kernel.held("soak")
     again = fresh(soaked, tmp_path)
     assert mine.keys() == again.keys()
-    assert kernel.differences(mine, again) == []
+    found = kernel.differences(mine, again)
+    assert not found, "\n".join(found)
 
 
 def fresh(lab: RunningLab, tmp_path: Path) -> kernel.State:

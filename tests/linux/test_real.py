@@ -94,10 +94,11 @@ def test_a_link_without_a_stamp_is_refused_and_left_alone(real: RealKernel) -> N
 def test_a_pair_whose_stamps_a_kill_prevented_is_known_and_finished(real: RealKernel) -> None:
     want = state(Wish())
     converge(real, want)
-    ip("-n", POD, "link", "set", "eth0", "alias", "")
+    ip("-n", POD, "link", "set", "eth0", "down", "alias", "", "addrgenmode", "eui64")
     assert real.observe(LAB, want.netns, []).netns[POD].links["eth0"].alias == ""
     converge(real, want)
     assert_reached(real, want)
+    assert "fe80" not in ip("-n", POD, "-6", "address")
 
 
 def test_a_refusal_carries_the_kernels_own_words(real: RealKernel) -> None:
