@@ -17,8 +17,14 @@ Predicate = Callable[[Body], bool]
 WINDOW: Final = 4096
 """Events that a watch can resume over."""
 
+WINDOW_OCTETS: Final = 16 << 20
+"""Their JSON, if they are large: then a watch can resume over fewer."""
+
 QUEUE_BOUND: Final = 16_384
 """Events that may wait for one watcher; a burst of thousands of Pods fits, a client that has stopped reading not."""
+
+QUEUE_OCTETS: Final = 32 << 20
+"""Their JSON, if they are large."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -48,9 +54,9 @@ class Watcher:
     """One client's view of a kind: the events that `matches` lets through, until they are taken.
 
     An object that begins to match is ADDED to this view, one that ceases to is DELETED from it, as the API server's
-    watch cache has it. `overflowed` is set, once and for all, when more than `bound` events (None: QUEUE_BOUND)
-    wait: this watcher is then cut off and must list again. `wake` is called, if set, when there is something to take
-    or it overflowed.
+    watch cache has it. `overflowed` is set, once and for all, when more than `bound` events (None: QUEUE_BOUND) or
+    more than QUEUE_OCTETS wait: this watcher is then cut off and must list again. `wake` is called, if set, when
+    there is something to take or it overflowed.
     """
 
     def __init__(self, matches: Predicate, bound: int | None = None) -> None:
@@ -59,6 +65,7 @@ class Watcher:
         self._matches = matches
         self._bound = QUEUE_BOUND if bound is None else bound
         self._waiting: deque[Event] = deque()
+        self._octets = 0
 
     def offer(self, event: Event) -> None:
         """Queue an event if this view has it."""
@@ -66,7 +73,8 @@ class Watcher:
         if seen is None or self.overflowed:
             return
         self._waiting.append(seen)
-        if len(self._waiting) > self._bound:
+        self._octets += len(seen.json)
+        if len(self._waiting) > self._bound or self._octets > QUEUE_OCTETS:
             self.overflowed = True
             self._waiting.clear()
         if self.wake is not None:
@@ -76,6 +84,7 @@ class Watcher:
         """All waiting events, oldest first."""
         taken = list(self._waiting)
         self._waiting.clear()
+        self._octets = 0
         return taken
 
     def _seen(self, event: Event) -> Event | None:
@@ -99,14 +108,19 @@ class History:
     def __init__(self, revision: int, size: int = WINDOW) -> None:
         self._before = revision
         self._last = revision
-        self._events: deque[Event] = deque(maxlen=size)
+        self._size = size
+        self._events: deque[Event] = deque()
+        self._octets = 0
         self._watchers: dict[str, list[Watcher]] = {}
 
     def append(self, event: Event) -> None:
         """Remember an event and offer it to the watchers of its kind."""
-        if len(self._events) == self._events.maxlen:
-            self._before = self._events[0].revision
         self._events.append(event)
+        self._octets += len(event.json)
+        while len(self._events) > self._size or self._octets > WINDOW_OCTETS:
+            oldest = self._events.popleft()
+            self._before = oldest.revision
+            self._octets -= len(oldest.json)
         self._last = event.revision
         for watcher in self._watchers.get(event.kind, ()):
             watcher.offer(event)

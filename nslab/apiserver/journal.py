@@ -20,8 +20,10 @@ from typing import Any, Final
 
 from nslab.errors import NslabError
 
-COMPACT_BYTES: Final = 8 << 20
-"""The journal is written anew when it has grown by this, and to twice its size."""
+COMPACT_BYTES: Final = 1 << 20
+"""The journal is written anew when it has grown by this, and to twice its size: that costs less than what is appended
+to it. The heartbeats of two nodes take half an hour for it, those of twenty some minutes; and every command that
+looks at the lab reads what is there."""
 
 
 class Journal:

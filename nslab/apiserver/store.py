@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from nslab.api import kinds
@@ -364,19 +364,17 @@ class Store:
             log.warning("compacting the journal: %s", error)
 
     def _load(self, journal: Journal) -> None:
+        last: dict[meta.Reference, Body] = {}
         for changes in journal.read():
             self.revision = changes[-1]
             for change in changes[:-1]:
-                self._replay(change)
-
-    def _replay(self, change: Any) -> None:
-        if isinstance(change, dict):
-            metadata = change["metadata"]
-            key = (metadata.get("namespace", ""), metadata["name"])
-            self._swap(change["kind"], key, Record(change, encode(change)))
-        else:
-            kind, namespace, name = change
-            self._swap(kind, (namespace, name), None)
+                if isinstance(change, dict):
+                    metadata = change["metadata"]
+                    last[change["kind"], metadata.get("namespace", ""), metadata["name"]] = change
+                else:
+                    last.pop(tuple(change), None)  # made again, it is younger than the others
+        for (kind, *key), body in last.items():
+            self._swap(kind, (key[0], key[1]), Record(body, encode(body)))
 
 
 def _journalled(event: Event) -> bytes:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from nslab.apiserver.errors import Gone, StatusError
-from nslab.apiserver.journal import Journal
+from nslab.apiserver.journal import COMPACT_BYTES, Journal
 from nslab.apiserver.store import Store
 from nslab.errors import NslabError
 from tests.apiserver.objects import changed, config_map, namespace, owned_by, pod, scene
@@ -96,6 +96,48 @@ def test_compaction_keeps_the_objects_and_the_revision(tmp_path, monkeypatch):
     assert contents(scene(Journal(path)).store) == contents(store)
 
 
+def test_heartbeats_for_days_keep_it_small_and_cost_little(tmp_path, monkeypatch):
+    """Twenty nodes, each heard of a thousand times: the file stays within its bound, and far less is written anew
+    than was appended."""
+    written = []
+    compact = Journal.compact
+    monkeypatch.setattr(Journal, "compact", lambda self, *given: (compact(self, *given), written.append(self._size)))
+    path = tmp_path / "journal"
+    store = Store(Journal(path))
+    leases = [store.create("Lease", lease(f"node-{number:02}", -1)) for number in range(20)]
+    appended, largest = 0, 0
+    for beat in range(1000):
+        before = path.stat().st_size
+        leases = [store.update("Lease", {**body, **lease(body["metadata"]["name"], beat)}) for body in leases]
+        size = path.stat().st_size
+        appended += max(size - before, 0)
+        largest = max(largest, size)
+    assert len(written) > 2
+    assert largest < COMPACT_BYTES + 3 * max(written)
+    assert sum(written) < appended / 10
+    again = Store(Journal(path))
+    assert again.list("Lease") == leases
+    assert again.revision == store.revision
+
+
+def lease(name, beat):
+    metadata = {"name": name, "namespace": "kube-node-lease"}
+    return {"metadata": metadata, "spec": {"holderIdentity": name, "renewTime": f"{beat}"}}
+
+
+def test_what_was_made_again_is_younger_than_what_stayed(tmp_path):
+    path = tmp_path / "journal"
+    store = Store(Journal(path))
+    for name in ("a", "b", "c"):
+        store.create("ConfigMap", config_map(name))
+    store.delete("ConfigMap", "default", "a")
+    store.create("ConfigMap", config_map("a"))
+    store.update("ConfigMap", changed(store.get("ConfigMap", "default", "b"), data={"n": "1"}))
+    names = [body["metadata"]["name"] for body in store.by_age("ConfigMap")]
+    assert names == ["b", "c", "a"]
+    assert [body["metadata"]["name"] for body in Store(Journal(path)).by_age("ConfigMap")] == names
+
+
 class FullDisk(Journal):
     """A journal whose disk is full when `full` is set."""
 
@@ -157,7 +199,7 @@ def test_a_write_cut_short_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 WRITER = """
 import random, sys
 from nslab.apiserver import journal
-from nslab.apiserver.journal import Journal
+from nslab.apiserver.journal import COMPACT_BYTES, Journal
 from nslab.apiserver.store import Store
 
 journal.COMPACT_BYTES = 20_000

@@ -261,6 +261,23 @@ def test_a_watch_from_before_the_window_or_from_the_future_is_gone():
     assert taken(s.store.watch("Pod", lambda body: True, since=2)) == [("ADDED", "c"), ("ADDED", "d")]
 
 
+def test_large_events_are_bounded_by_their_octets(monkeypatch):
+    monkeypatch.setattr("nslab.apiserver.events.WINDOW_OCTETS", 30_000)
+    monkeypatch.setattr("nslab.apiserver.events.QUEUE_OCTETS", 50_000)
+    s = scene()
+    idle, lively = (s.store.watch("ConfigMap", lambda body: True, since=0) for _ in range(2))
+    for number in range(10):
+        s.store.create("ConfigMap", config_map(f"m{number}", text="x" * 9_000))
+        assert [event.body["metadata"]["name"] for event in lively.take()] == [f"m{number}"]
+    assert idle.overflowed
+    assert not lively.overflowed
+    assert idle.take() == []
+    with pytest.raises(Gone):
+        s.store.watch("ConfigMap", lambda body: True, since=s.store.revision - 4)
+    resumed = s.store.watch("ConfigMap", lambda body: True, since=s.store.revision - 3)
+    assert [event.body["metadata"]["name"] for event in resumed.take()] == ["m7", "m8", "m9"]
+
+
 def test_a_watcher_that_takes_nothing_is_cut_off_alone():
     s = scene()
     slow = s.store.watch("Pod", lambda body: True, since=0, bound=2)

@@ -96,7 +96,7 @@ def _namespace(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, list[
     found["link"] += [f"{link['ifname']} to {_other_end(link, answers, mine['nsid'])}" for link in mine["link"]]
     found["elements"] = [*_elements(mine["elements"]["nftables"][1:])]
     found["nft"] = [*_in_place(mine["nft"])]
-    found["listeners"] = [" ".join(line.split()) for line in mine["listeners"]]
+    found["listeners"] = [" ".join(line.split()[0:5:4]) for line in mine["listeners"]]  # protocol and address
     found["sysctl"] = [line for line in mine["sysctl"] if not _PASSING.match(line)]
     found["files"] = [f"{path.name}: {path.read_text()!r}" for path in Path("/etc/netns", name).glob("*")]
     return {what: sorted(lines) for what, lines in found.items()}
