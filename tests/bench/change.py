@@ -145,9 +145,9 @@ def _flipped(api: ApiClient) -> list[float]:
 
 
 def _changes(api: ApiClient, services: int, endpoints: int, round_: int) -> Iterator[Callable[[], object]]:
-    """Seven in turn: a Pod leaves its Service by a label, and comes back; one fails its readiness probe, and is healed;
-    one is deleted; an EndpointSlice is written to; a Service changes. A Pod that is the only one of its Service is not
-    deleted: it would answer until it is gone, and nothing changed at once."""
+    """Seven in turn: a Pod leaves its Service by a label, and comes back; one fails its readiness probe, and is
+    healed; one is deleted; an EndpointSlice is written to; a Service changes. A Pod that is the only one of its
+    Service is not deleted: it would answer until it is gone, and nothing changed at once."""
     each = CHANGES // 7
     for number in range(round_ * each, (round_ + 1) * each):
         names = _by_service(api)
