@@ -104,8 +104,9 @@ def _namespace(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, list[
 
 def _line(entry: Entry, drawn: set[str]) -> str:
     """One thing, without what differs by nature. The kernel draws the hardware address of a Pod's veth on the node,
-    and nobody sends to it."""
-    text = json.dumps(_plain(entry), sort_keys=True)
+    and nobody sends to it. A link that is up is said to be of unknown state until the kernel's link watch comes to
+    it, which may be a second later (net/core/link_watch.c)."""
+    text = json.dumps(_plain(entry), sort_keys=True).replace('"operstate": "UNKNOWN"', '"operstate": "UP"')
     for address in drawn:
         text = text.replace(address, "drawn")
     return text

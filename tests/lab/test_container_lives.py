@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +178,52 @@ def test_probes_are_told_in_events_and_end_containers(probed: RunningLab) -> Non
     last = status(probed, "stubborn")["containerStatuses"][0]["lastState"]["terminated"]
     assert last["exitCode"] == 137  # it did not heed SIGTERM
     assert ("Unhealthy", "Liveness probe failed: hello\n") in events(probed, "stubborn")
+
+
+PEERS = """\
+import socketserver, threading
+
+class Peer(socketserver.StreamRequestHandler):
+    def handle(self):
+        print(self.client_address[0], self.server.server_address[1], flush=True)
+        if self.rfile.readline():
+            self.wfile.write(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+
+for port in (80, 81):
+    threading.Thread(target=socketserver.ThreadingTCPServer(("", port), Peer).serve_forever).start()
+"""
+"""A program that says who connects to it."""
+
+ASKED = """\
+      startupProbe: {tcpSocket: {port: 81}, periodSeconds: 1}
+      readinessProbe: {httpGet: {port: 80}, periodSeconds: 1}
+"""
+CALLED = """\
+      startupProbe: {grpc: {port: 80}, periodSeconds: 1}
+      readinessProbe: {grpc: {port: 80}, periodSeconds: 1}
+"""
+
+
+def test_probes_of_every_kind_come_from_the_pods_node(lab: LabFactory, tmp_path: Path) -> None:
+    program = tmp_path / "peers.py"
+    program.write_text(PEERS)
+    asked = host_pod("asked", f"exec python3 {program}", ASKED)
+    deaf = pod("deaf", more=CALLED.replace("port: 80", "port: 82"))  # where nobody listens
+    running = lab("kinds", topology(asked, pod("called", more=CALLED), deaf), options=("--wait", "0s"))
+    for name in ("asked", "called"):
+        eventually(lambda name=name: condition(running, name, "Ready")["status"] == "True")
+    gateway = gateway_of("kinds", "asked")
+    eventually(lambda: running.nslab("logs", "pod/asked").stdout.count(" 80\n") > 1)
+    assert set(running.nslab("logs", "pod/asked").stdout.splitlines()) == {f"{gateway} 80", f"{gateway} 81"}
+    assert condition(running, "deaf", "Ready")["status"] == "False"
+    eventually(lambda: any("Startup probe failed" in message for _, message in events(running, "deaf")))
+
+
+def gateway_of(lab: str, name: str) -> str:
+    """The address of a Pod's gateway: its node's, as its Pods see it."""
+    command = ["ip", "-n", f"{lab}.pod.default.{name}", "-j", "route", "show", "default"]
+    (route,) = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return str(route["gateway"])
 
 
 GATED = """\
