@@ -20,6 +20,7 @@ from typing import Any
 
 from nslab import __version__, errors
 from nslab.agent import history, messages, store
+from nslab.agent.admission import Admission
 from nslab.agent.lab import RETRY, Lab
 from nslab.agent.pace import Pace
 from nslab.agent.report import changes
@@ -110,9 +111,14 @@ class Agent:
         """Once there is a lab: hear of its changes, and serve its API."""
         if self.lab.objects is not None and self.serving is None:
             self.lab.objects.on_change = self.wake
-            self.serving = Serving(self.lab.paths, self.lab.objects.store)
+            admission = Admission(self.lab.objects.store, self._service_range)
+            self.serving = Serving(self.lab.paths, self.lab.objects.store, admission.admit)
             self.starting = self.loop.create_task(self.serving.start())
             self.starting.add_done_callback(lambda _: self.wake())
+
+    def _service_range(self) -> str:
+        assert self.lab.state is not None
+        return self.lab.state.manifest.lab.vpc.service_range
 
     def _deliver(self) -> None:
         """A new lab's network stands: its objects come into being, and its API."""

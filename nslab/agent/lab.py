@@ -402,8 +402,10 @@ class Lab:
         return missing
 
     def failures(self) -> dict[str, str]:
-        """What is being tried again, by what failed: a controller and its object, or "network"."""
+        """What is being tried again, by what failed: a controller and its object, an object that cannot be had, or
+        "network"."""
         if self.objects is None:
             return {}
         found = {name: failure.error for name, failure in self.objects.controllers.failures.items()}
+        found |= {f"{kind} {namespace}/{name}": why for (kind, namespace, name), why in self.objects.refused.items()}
         return found | ({"network": self.error} if self.error else {})

@@ -10,17 +10,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from nslab.api.faults import KIND as FAULT
 from nslab.api.objects import Body
 from nslab.apiserver.access import HOST, access, kubeconfig
-from nslab.apiserver.api import Api
-from nslab.apiserver.errors import invalid
+from nslab.apiserver.api import Admit, Api
 from nslab.apiserver.rest.subresources import LogOptions
 from nslab.apiserver.server import Server
 from nslab.apiserver.store import Store
-from nslab.components.faults import QDISCS
 from nslab.kubelet.containers import HOST_IMAGE
-from nslab.linux.features import missing_qdisc
 from nslab.linux.lab_files import Paths
 
 POLL = 0.2
@@ -28,11 +24,11 @@ POLL = 0.2
 
 
 class Serving:
-    """The sockets of one lab's API."""
+    """The sockets of one lab's API. `admit` is the lab's say about what is written."""
 
-    def __init__(self, paths: Paths, store: Store) -> None:
+    def __init__(self, paths: Paths, store: Store, admit: Admit) -> None:
         self.paths = paths
-        self.server = Server(Api(store, logs=self._logs, admit=possible), token="")
+        self.server = Server(Api(store, logs=self._logs, admit=admit), token="")
         self.port = 0
 
     async def start(self) -> None:
@@ -67,17 +63,6 @@ class Serving:
         if options.follow:
             return _followed(path, options)
         return _printed(path, options)
-
-
-def possible(body: Body, old: Body | None) -> Body:
-    """The object, if it can be had on this machine. Raises Invalid for a Fault that its kernel cannot bring about."""
-    qdisc = QDISCS.get(body["spec"]["effect"]) if body["kind"] == FAULT else None
-    missing = missing_qdisc(qdisc) if qdisc else None
-    if missing is not None:
-        reason = f"Invalid value: this kernel has no queueing discipline {missing.name}: {missing.remedy}"
-        cause = {"reason": "FieldValueInvalid", "message": reason, "field": "spec.effect"}
-        raise invalid(FAULT, body["metadata"]["name"], [cause])
-    return body
 
 
 def _printed(path: Path, options: LogOptions) -> bytes:

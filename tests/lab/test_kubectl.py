@@ -411,6 +411,8 @@ BAD: list[tuple[tuple[str, ...], str, str]] = [
      r'The Service "bad" is invalid: spec.ports\[0\].port: Invalid value: '),
     (CREATE, _written("Deployment", "bad", api_version="apps/v1", spec={"replicas": []}),
      "spec.replicas: Invalid value: "),
+    (CREATE, _written("Service", "bad", spec={"clusterIP": "10.12.0.10", "ports": [{"port": 1}]}),
+     "spec.clusterIPs: Invalid value: .*: failed to allocate IP 10.12.0.10: provided IP is already allocated"),
     (APPLY, _written("Y", "bad", api_version="x.example/v1"), r'no matches for kind "Y" in version "x.example/v1"'),
     (APPLY, _written("Deployment", "bad", api_version="apps/v9"),
      'no matches for kind "Deployment" in version "apps/v9"'),

@@ -166,6 +166,24 @@ def test_a_controllers_error_is_shown_and_tried_again(live: Callable[..., Live])
     assert running.lab.json("status")["failures"] == {}
 
 
+def test_what_cannot_be_had_is_told_and_had_once_there_is_room(live: Callable[..., Live]) -> None:
+    """Fourteen usable addresses, of which the API and kube-dns have two."""
+    running = live("full", (EMPTY % "full").replace("{nodes: 3}", "{nodes: 1, vpc: {serviceRange: 10.12.0.0/28}}"))
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
+    bodies = [{**service, "metadata": {"name": f"s{number:02}"}} for number in range(14)]
+    running.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
+    eventually(lambda: len(running.lab.json("status")["failures"]) == 2)
+    for what, why in running.lab.json("status")["failures"].items():
+        kind, _, key = what.partition(" ")
+        assert kind == "Service"
+        assert why == f"serviceRange 10.12.0.0/28 has nothing left for {key}"
+    assert "has nothing left for default/s" in running.lab.nslab("status").stdout
+    running.kubectl("delete", "service", "s00", "s01")
+    eventually(lambda: running.lab.json("status")["failures"] == {})
+    services = running.kubectl.json("get", "services")["items"]
+    assert len({service["spec"]["clusterIP"] for service in services}) == 12
+
+
 PROBED = web(2, more=PROBE)
 
 
