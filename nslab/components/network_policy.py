@@ -50,6 +50,7 @@ from nslab.components.policies.chains import (
 from nslab.components.policies.groups import (
     DeclaredPort,
     Group,
+    Opening,
     Peer,
     asked_of_peers,
     group_of,
@@ -102,9 +103,10 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
 
 @dataclass(frozen=True, slots=True)
 class GroupRules:
-    """A group with its chain and maps, and the ports (neither all nor none) that these lead to."""
+    """A group, what is open to it, its chain and maps, and the ports (neither all nor none) that these lead to."""
 
     group: Group
+    opening: Opening
     chain: Chain
     sets: tuple[Set, ...]
     ports: tuple[Spans, ...]
@@ -219,7 +221,7 @@ def _group_rules(group: Group, pods: _Pods) -> GroupRules:
     opened = opening(group, *pods.of(group))
     chain, sets = group_chain(group, opened)
     ports = {*opened.pods.values(), *(found for _, _, found in opened.blocks), opened.others}
-    return GroupRules(group, chain, sets, tuple(sorted(ports - {ALL_PORTS, NOTHING})))
+    return GroupRules(group, opened, chain, sets, tuple(sorted(ports - {ALL_PORTS, NOTHING})))
 
 
 class _Tables:

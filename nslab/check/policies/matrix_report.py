@@ -13,6 +13,9 @@ SIGNS: Final = {("open", "open"): ".", ("blocked", "blocked"): "X"}
 """What a cell shows by (predicted, observed); anything else is a mismatch."""
 
 MISMATCH: Final = "!"
+WIDTH: Final = 120
+"""Columns of text that a grid takes at most with names above its columns."""
+
 LEGEND: Final = f". open   X blocked   {MISMATCH} predicted and observed differ"
 
 _STYLE: Final = """
@@ -60,7 +63,7 @@ def cells(checks: Iterable[Check]) -> list[Cell]:
         found.append(Cell(
             expectation.source.removeprefix("pod/"),
             expectation.destination.removeprefix("pod/").rpartition(":")[0], expectation.flow.port,
-            expectation.flow.protocol.upper(), "blocked" if expectation.verdicts == BLOCKED else "open", observed,
+            expectation.flow.transport.upper(), "blocked" if expectation.verdicts == BLOCKED else "open", observed,
             result.detail or check.why,
         ))
     return found
@@ -84,18 +87,32 @@ def _grids(found: list[Cell]) -> Iterator[tuple[str, list[str], list[str], dict[
 
 
 def text(found: list[Cell]) -> str:
-    """A grid for each port, sources down and destinations across; ends with a newline."""
+    """A grid for each port, sources down and destinations across; ends with a newline. Where the names of the
+    destinations do not fit side by side, their numbers stand for them, which the sources have as well. What differs
+    from its prediction is told in words below."""
     lines: list[str] = []
+    wrong = [cell for cell in found if not cell.agrees]
     for name, sources, destinations, mine in _grids(found):
-        width = max(len(source) for source in [*sources, name])
-        columns = [max(len(to), 1) for to in destinations]
-        lines.append("  ".join([name.ljust(width), *destinations]))
+        heads, sources_told = destinations, {source: source for source in sources}
+        if sum(len(each) + 2 for each in [max(sources, key=len), *destinations]) > WIDTH:
+            numbers = {each: str(number) for number, each in enumerate(dict.fromkeys([*sources, *destinations]), 1)}
+            heads = [numbers[to] for to in destinations]
+            sources_told = {each: f"{numbers[each].rjust(len(str(len(numbers))))} {each}" for each in sources}
+        width = max(map(len, [*sources_told.values(), name]))
+        lines.append("  ".join([name.ljust(width), *heads]))
         for source in sources:
             signs = [mine[source, to].sign if (source, to) in mine else " " for to in destinations]
-            row = [sign.ljust(column) for sign, column in zip(signs, columns, strict=True)]
-            lines.append("  ".join([source.ljust(width), *row]).rstrip())
+            row = [sign.ljust(len(head)) for sign, head in zip(signs, heads, strict=True)]
+            lines.append("  ".join([sources_told[source].ljust(width), *row]).rstrip())
         lines.append("")
-    return "\n".join([*lines, LEGEND, summary(found), ""])
+    return "\n".join([*lines, LEGEND, *map(_told, wrong), summary(found), ""])
+
+
+def _told(cell: Cell) -> str:
+    """A cell in which prediction and observation differ."""
+    way = f"{cell.source} -> {cell.destination}:{cell.port}/{cell.protocol.lower()}"
+    detail = f" ({cell.detail})" if cell.detail else ""
+    return f"MISMATCH: {way}: predicted {cell.predicted}, observed {cell.observed}{detail}"
 
 
 def html(lab: str, found: list[Cell]) -> str:

@@ -139,11 +139,11 @@ def text(answer: Answer) -> str:
 def _told(verdict: Verdict) -> Iterator[str]:
     yield f"  {verdict.direction} of {verdict.subject}: {'allowed' if verdict.allowed else 'DENIED'}"
     if not verdict.steps:
-        yield f"    {verdict.because}"
+        yield f"    * {verdict.because}"
     for step in verdict.steps:
-        mark = "*" if step.decides else " "
-        words = " ".join(filter(None, [step.policy, step.rule]))
-        yield f"   {mark}{step.tier}: {words + ': ' if words else ''}{step.says}"
+        tier = f"({step.tier} tier)" if step.tier in ("Admin", "Baseline") else ""
+        words = " ".join(filter(None, [step.policy, tier, step.rule]))
+        yield f"    {'*' if step.decides else ' '} {words + ': ' if words else ''}{step.says}"
 
 
 def _observed(answer: Answer) -> Iterator[str]:

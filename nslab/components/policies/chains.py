@@ -41,7 +41,8 @@ Way = Literal["egress", "ingress", "own"]
 """Whose ports a chain looks at: a group's of one direction, or those that a Pod may reach of itself."""
 
 DROPS: Final = "drops"
-"""The dynamic set of dropped connections: original source, destination, protocol, source port, destination port."""
+"""The dynamic set of dropped connections: original source, destination, protocol, source port, destination port; of
+an ICMP echo its identifier, and its type and code, stand for the ports."""
 
 DROPS_KEPT: Final = 2
 """Seconds for which a dropped connection is remembered."""
@@ -81,7 +82,8 @@ def common_chains() -> tuple[Chain, ...]:
             Rule((goto("dropped"),)),
         )))
     recorded = [
-        Rule((Compare(META_L4PROTO, protocol.lower()), Record(DROPS, _DROPS_KEY, DROPS_KEPT))) for protocol in LINE
+        Rule((Compare(META_L4PROTO, protocol.lower()), Record(DROPS, _DROPS_KEY, DROPS_KEPT)))
+        for protocol in (*LINE, "ICMP")
     ]
     return (*chains, Chain("dropped", (*recorded, Rule((Counter(), DROP)))))
 
@@ -154,9 +156,9 @@ def ports_chain(way: Way, ports: Spans) -> Chain:
     """Passes what goes to one of the ports, which are neither all nor none."""
     name = ports_name(ports)
     rules = []
-    for protocol, numbers in _by_protocol(ports):
+    for protocol, numbers in by_protocol(ports):
         mine = Compare(META_L4PROTO, protocol.lower())
-        inside = () if _is_whole(numbers) else (InSet((CT_REPLY_PROTO_SRC,), f"{name}-{protocol.lower()}"),)
+        inside = () if is_whole(numbers) else (InSet((CT_REPLY_PROTO_SRC,), f"{name}-{protocol.lower()}"),)
         rules.append(Rule((mine, *inside, RETURN)))
     if ports[-1][1] == OTHERS:
         known = tuple(Compare(META_L4PROTO, protocol.lower(), negate=True) for protocol in LINE)
@@ -169,7 +171,7 @@ def ports_sets(ports: Spans) -> tuple[Set, ...]:
     return tuple(
         Set(f"{ports_name(ports)}-{protocol.lower()}", (INET_SERVICE,), dict.fromkeys(map(_number, numbers)),
             interval=True)
-        for protocol, numbers in _by_protocol(ports) if not _is_whole(numbers)
+        for protocol, numbers in by_protocol(ports) if not is_whole(numbers)
     )
 
 
@@ -177,13 +179,15 @@ def _number(span: Span) -> Key:
     return (span[0] if span[0] == span[1] else span,)
 
 
-def _by_protocol(ports: Spans) -> Iterator[tuple[str, Spans]]:
+def by_protocol(ports: Spans) -> Iterator[tuple[str, Spans]]:
+    """The ports as numbers, protocol by protocol."""
     for protocol, start in LINE.items():
         mine = common(ports, ((start, start + 65535),))
         if mine:
             yield protocol, tuple((first - start, last - start) for first, last in mine)
 
 
-def _is_whole(numbers: Spans) -> bool:
+def is_whole(numbers: Spans) -> bool:
+    """Whether these are all numbers that a protocol has."""
     return numbers == ((0, 65535),)
 
