@@ -26,7 +26,7 @@ from nslab.netstate.operations import (
     SetSysctl,
     WriteFile,
 )
-from nslab.nft.transaction import Exchanges, difference
+from nslab.nft.transaction import Exchanges, difference, steps
 
 End = tuple[str, str]
 """A link of the lab: its netns and its name."""
@@ -183,8 +183,7 @@ class _Difference:
 
     def _rules(self, want: Netns, have: Netns) -> Iterator[Operation]:
         for key, table in want.tables.items():
-            transaction = difference(table, have.tables.get(key), self.exchanges)
-            if transaction is not None:
+            for transaction in steps(table, have.tables.get(key), self.exchanges):
                 yield ApplyTransaction(want.name, transaction)
 
     def _set_links(self, want: Netns, have: Netns) -> Iterator[Operation]:

@@ -3,10 +3,13 @@ becomes of connections and of new Pods when policies are there or come."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import select
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -14,6 +17,7 @@ import pytest
 
 from nslab.check.policies.decision import decide
 from nslab.cluster import naming
+from nslab.components.network_policy import TABLE
 from nslab.linux.netns import entered
 from nslab.servers.flows import Flow
 from nslab.servers.prober import probe
@@ -382,6 +386,104 @@ def test_what_old_and_new_policies_allow_is_never_dropped(ends: Ends) -> None:
     client.close()
     server.close()
     assert received == sent
+
+
+class Flood:
+    """A process that sends datagrams as fast as it can, and takes in those that come out, until it is told to
+    stop."""
+
+    def __init__(self, out: socket.socket, into: socket.socket) -> None:
+        self._told, told = os.pipe()
+        self._stop = os.eventfd(0, os.EFD_NONBLOCK)
+        self._pid = os.fork()
+        if self._pid == 0:
+            into.setblocking(False)
+            received = 0
+            while not select.select([self._stop], [], [], 0)[0]:
+                for _ in range(50):
+                    out.send(b".")
+                received += _drained(into)
+            os.write(told, str(received + _drained(into)).encode())
+            os._exit(0)
+        os.close(told)
+
+    def stop(self) -> int:
+        """How many came."""
+        os.eventfd_write(self._stop, 1)
+        received = int(os.read(self._told, 64))
+        os.waitpid(self._pid, 0)
+        os.close(self._stop)
+        os.close(self._told)
+        return received
+
+
+def _drained(sock: socket.socket) -> int:
+    """How many datagrams waited in a socket."""
+    for count in itertools.count():
+        try:
+            sock.recv(8)
+        except BlockingIOError:
+            return count
+    raise AssertionError
+
+
+def dropped(node: str) -> int:
+    """How many packets the rules of a node have dropped so far."""
+    listed = subprocess.run(
+        ["ip", "netns", "exec", node, "nft", "list", "chain", *TABLE, "dropped"],
+        check=True, capture_output=True, text=True,
+    )
+    (found,) = re.findall(r"counter packets (\d+)", listed.stdout)
+    return int(found)
+
+
+def changing(ends: Ends, *policies: Spec) -> tuple[int, int]:
+    """Flood x/one from x/cli while one of the policies takes the other's place some hundred times: how many datagrams
+    came, and how many the node's rules dropped."""
+    labs = [cluster(text(policy)) for policy in policies]
+    ends.given(policies[0])
+    with entered(ends.netns("one")):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with entered(ends.netns("cli")):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", 7001))
+    client.connect((ends.ips["one"], 7001))
+    before = dropped(ends.netns("node-1"))
+    flood = Flood(client, server)
+    for lab in labs * 200:
+        ends.stage.follow(lab)
+    received = flood.stop()
+    client.close()
+    server.close()
+    return received, dropped(ends.netns("node-1")) - before
+
+
+FROM_CLI: Spec = {"from": [{"podSelector": {"matchLabels": {"app": "cli"}}}], "ports": [{"protocol": "UDP"}]}
+CHANGES = {
+    "a policy changes": (lambda *rules: ingress(*rules, app="one"), lambda *rules: ingress(*rules, tier="web")),
+    "another takes its place": (
+        lambda *rules: ingress(*rules, app="one"), lambda *rules: {**ingress(*rules, app="one"), "netpol": "x/next"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_packet_slips_through_a_change(ends: Ends, change: str) -> None:
+    """Both policies forbid it. Packets are under way at any moment of any transaction."""
+    one, other = CHANGES[change]
+    stranger = {"from": [{"podSelector": {"matchLabels": {"app": "two"}}}]}
+    received, lost = changing(ends, one(), other(stranger))
+    assert received == 0
+    assert lost > 1000
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_packet_is_lost_to_a_change(ends: Ends, change: str) -> None:
+    """Both policies allow it, one by a label, the other by a block."""
+    one, other = CHANGES[change]
+    received, lost = changing(
+        ends, one(FROM_CLI), other({"from": [block("10.8.0.0/14")], "ports": [{"protocol": "UDP", "port": 7001}]}))
+    assert lost == 0
+    assert received > 1000
 
 
 def test_a_new_pod_is_never_open_before_its_policies_hold(ends: Ends) -> None:

@@ -103,15 +103,20 @@ def own_map(direction: str) -> str:
     return f"{direction}-own"
 
 
-def chain_of(group: Group) -> str:
-    """The name of a group's chain: its policies', and its own named ports'. What its Pods may do is in its maps."""
+def name_of(group: Group) -> str:
+    """A group's name: its policies and its own named ports."""
     text = "\n".join((*group.policies, *(f"{port.name} {port.protocol} {port.number}" for port in group.ports)))
-    return f"{group.direction}-{short_digest(text)}"
+    return f"{group.direction} {text}"
+
+
+def _chain_of(group: Group, opening: Opening) -> str:
+    """The name of a group's chain. Where something else is open to blocks or to all others, it is another chain."""
+    return f"{group.direction}-{short_digest(f'{name_of(group)} {opening.blocks} {opening.others}')}"
 
 
 def group_chain(group: Group, opening: Opening) -> tuple[Chain, tuple[Set, ...]]:
     """A group's chain with its maps: peer Pods by address, then blocks of addresses, then all others."""
-    name, way, peer = chain_of(group), group.direction, _PEER[group.direction]
+    name, way, peer = _chain_of(group, opening), group.direction, _PEER[group.direction]
     pods: Elements = {(ip,): verdict(way, ports) for ip, ports in opening.pods.items()}
     blocks: Elements = {
         ((to_text(first), to_text(last)),): verdict(way, ports) for first, last, ports in opening.blocks
