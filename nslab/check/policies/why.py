@@ -59,9 +59,14 @@ class Answer:
             return "the policies forbid it, and it was let through"
         if denied & self.result.responders.keys():
             return f"the policies forbid {', '.join(sorted(denied & self.result.responders.keys()))}, which answered"
-        if self.predicted == "open" and self.result.detail.startswith("dropped in "):
+        if self.predicted == "open" and is_dropped(self.result):
             return f"the policies allow it, and it was {self.result.detail}"
         return ""
+
+
+def is_dropped(result: FlowResult) -> bool:
+    """Whether the kernel says that rules of policies have dropped a packet of the flow (`prober.probe`)."""
+    return result.detail.startswith("dropped in ")
 
 
 def ways(cluster: Cluster, source: Source, to: Destination, protocol: str) -> tuple[Way, ...]:
