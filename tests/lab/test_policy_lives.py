@@ -102,7 +102,7 @@ def verdict(lab: RunningLab, source: str, to: str) -> str:
 
 
 def test_policies_hold_for_every_moment_of_a_pods_life(lives: RunningLab) -> None:
-    # One that is not ready is judged as well.
+    # A Pod that is not ready is judged, and is a peer, as any.
     lives.nslab("fail", "pod/x/web", "--unready")
     assert verdict(lives, "slow", "pod/x/web:80") == "open"
     assert verdict(lives, "stranger", "pod/x/web:80") == "timeout"
