@@ -10,6 +10,7 @@ from nslab.check.policies.matrix_report import Cell
 from nslab.check.policies.reach import reach, selecting
 from nslab.check.policies.why import Answer, ways
 from nslab.check.references import destination, sources
+from nslab.cli.options import reference_names
 from nslab.cluster.model import Cluster
 from nslab.components.policies.explain import explain_policy
 from nslab.servers.flows import FlowResult
@@ -178,3 +179,7 @@ def test_wide_grids_have_numbers_above_their_columns() -> None:
 def test_one_port_of_two_protocols_has_two_grids() -> None:
     cells = [Cell("a", "b", 53, protocol, "open", "open") for protocol in ("UDP", "TCP")]
     assert [line for line in matrix_report.text(cells).splitlines() if " 53" in line] == ["UDP 53  b", "TCP 53  b"]
+
+
+def test_policies_complete_by_name() -> None:
+    assert reference_names(lab(ONE), "netpol", "cnp") == ["netpol/x/one"]
