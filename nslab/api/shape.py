@@ -144,6 +144,8 @@ def _wrong_type(value: Any, wanted: list[str], place: Place, path: Path) -> str:
 def _not_an_option(value: Any, options: list[Any]) -> str:
     shown = ", ".join(str(option) if option != "" else '""' for option in options)
     if isinstance(value, str):
+        if "DoesNotExist" in options:
+            return f'"{_short(value)}": not a valid selector operator (allowed: {shown})'
         close = closest(value, [str(option) for option in options])
         hint = f'; did you mean "{close}"?' if close and len(options) > 1 else ""
         return f'"{_short(value)}" is not allowed{hint} (allowed: {shown})'

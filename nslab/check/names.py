@@ -7,12 +7,15 @@ that the name servers have.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
-from nslab.check.model import OPEN_TIMEOUT, Expectation
-from nslab.check.references import Source, lookup, pod_source
+from nslab.check.model import BLOCKED, BLOCKED_TIMEOUT, OPEN_TIMEOUT, Expectation
+from nslab.check.policies.why import Way, ways
+from nslab.check.references import Destination, Source, lookup, node_source, pod_source
 from nslab.check.semantics import version_name
+from nslab.cluster.addons import NODE_LOCAL_IP
 from nslab.cluster.model import Cluster, Endpoint, Service, ServicePort
 from nslab.cluster.resolvers import resolvers
 from nslab.servers.flows import Flow
@@ -20,6 +23,8 @@ from nslab.servers.flows import Flow
 RESOLVERS: Final = "Pods' resolvers"
 SERVICES: Final = "Names of Services"
 PORTS: Final = "Names of ports"
+
+DNS_PORT: Final = 53
 
 
 def resolvers_of_pods(cluster: Cluster) -> Iterator[Expectation]:
@@ -73,7 +78,35 @@ def _expectation(
         "", source.netns, "dns", "", timeout=OPEN_TIMEOUT, query=(name, kind), lookup=lookup(cluster, name, source)
     )
     code = "NOERROR" if answers else "NXDOMAIN"
-    return Expectation(group, label, source.reference, name, flow, code=code, answers=normal(answers))
+    expectation = Expectation(group, label, source.reference, name, flow, code=code, answers=normal(answers))
+    return _under_policies(cluster, source, expectation)
+
+
+def _under_policies(cluster: Cluster, source: Source, expectation: Expectation) -> Expectation:
+    """The same, or that nothing comes back where policies keep the source from every name server. Where they keep it
+    from some, or a cache from those that it asks, nobody can tell."""
+    fates = {way.allowed for place, server in _asked(cluster, source) for way in _ways(cluster, place, server)}
+    if False not in fates:
+        return expectation
+    if True in fates:
+        return replace(expectation, skipped="policies let only some of the name servers be asked")
+    return replace(
+        expectation, name=f"{expectation.name}: blocked by policies", verdicts=BLOCKED, code="", answers=None,
+        flow=replace(expectation.flow, timeout=BLOCKED_TIMEOUT),
+    )
+
+
+def _asked(cluster: Cluster, source: Source) -> Iterator[tuple[Source, str]]:
+    """The name servers that a question of the source's may come to, each with who asks it: NodeLocal DNSCache asks
+    on."""
+    for server in resolvers(cluster).of(cluster.pods[source.pod]).servers:
+        yield source, server
+        if server == NODE_LOCAL_IP:
+            yield node_source(cluster, cluster.nodes[source.node]), resolvers(cluster).server
+
+
+def _ways(cluster: Cluster, source: Source, server: str) -> tuple[Way, ...]:
+    return ways(cluster, source, Destination(server, DNS_PORT, server), "udp")
 
 
 def normal(answers: Iterable[str]) -> frozenset[str]:

@@ -104,7 +104,7 @@ def to_clients(cluster: Cluster) -> Iterator[Expectation]:
 def under_policies(cluster: Cluster, source: Source, expectation: Expectation) -> Expectation:
     """The same, or that nothing comes back where policies forbid the flow, which no rule translates."""
     flow = expectation.flow
-    if allowed(paths_of(cluster).direct(source, flow.ip, flow.port, flow.protocol)):
+    if allowed(paths_of(cluster).direct(source, flow.ip, flow.port, flow.transport)):
         return expectation
     return replace(
         expectation, name=f"{expectation.name}: blocked by policies", flow=replace(flow, timeout=BLOCKED_TIMEOUT),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -46,10 +46,16 @@ def _cluster(ctx: click.Context) -> Cluster:
 
 
 def reference_names(cluster: Cluster, *kinds: str) -> list[str]:
-    """Every reference of these kinds ("pod", "svc", "node", "client") in a lab; `pod/NAME` in namespace default."""
-    named: dict[str, Mapping[str, object]] = {
+    """Every reference of these kinds ("pod", "svc", "node", "client", "netpol" and other policies) in a lab;
+    `pod/NAME` in namespace default."""
+    from nslab.check.references import POLICY_KINDS
+
+    named: dict[str, Iterable[str]] = {
         "pod": cluster.pods, "svc": cluster.services, "node": cluster.nodes, "client": cluster.clients,
     }
+    for short, kind in POLICY_KINDS.items():
+        mine = (each for each in cluster.objects if each.kind == kind)
+        named[short] = [f"{each.namespace}/{each.name}".lstrip("/") for each in mine]
     return [f"{kind}/{name.removeprefix('default/')}" for kind in kinds for name in named[kind]]
 
 

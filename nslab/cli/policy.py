@@ -10,13 +10,15 @@ import click
 from nslab.cli import columns
 from nslab.cli.options import complete_references, lab_option, output_option
 from nslab.cli.privilege import require_privilege
-from nslab.errors import UsageError
+from nslab.errors import CheckError, UsageError
 
 if TYPE_CHECKING:
     from nslab.check.policies.matrix_report import Cell
     from nslab.check.policies.reach import Reach
     from nslab.check.policies.why import Answer
+    from nslab.check.references import Destination, Source
     from nslab.cluster.model import Cluster
+    from nslab.linux.drops import Drops
 
 HEADINGS = ("DIRECTION", "PEER", "OPEN", "BLOCKED", "BY")
 TIMEOUT = 3.0
@@ -118,12 +120,39 @@ def explained(cluster: Cluster, source: str, target: str, proto: str | None) -> 
     from nslab.servers.prober import probe
 
     origin = sources(cluster, source)[0]
-    to = destination(cluster, target, origin)
-    protocol = proto or ("udp" if to.protocol == "udp" else "tcp" if to.port else "icmp")
-    answer = Answer(origin.reference, to.label, protocol, ways(cluster, origin, to, protocol))
-    flow = Flow("", origin.netns, protocol, to.ip, to.port, count=attempts(answer), timeout=TIMEOUT)
     with drops_of(cluster) as drops:
+        to = _looked_up(destination(cluster, target, origin), origin, drops)
+        protocol = proto or ("udp" if to.protocol == "udp" else "tcp" if to.port else "icmp")
+        answer = Answer(origin.reference, to.label, protocol, ways(cluster, origin, to, protocol))
+        flow = Flow("", origin.netns, protocol, to.ip, to.port, count=attempts(answer), timeout=TIMEOUT)
         return replace(answer, result=probe([flow], drops=drops)[0])
+
+
+def _looked_up(to: Destination, origin: Source, drops: Drops | None) -> Destination:
+    """The destination with the address that the source's own resolver finds for its name. Raises CheckError where it
+    finds none."""
+    from dataclasses import replace
+
+    from nslab.servers.flows import Flow
+    from nslab.servers.prober import probe
+
+    if to.lookup is None:
+        return to
+    flow = Flow("", origin.netns, "dns", "", timeout=TIMEOUT, query=(to.lookup.names[0], "A"), lookup=to.lookup)
+    found = probe([flow], drops=drops)[0]
+    if found.answers:
+        return replace(to, ip=found.answers[0], label=f"{to.label} ({found.answers[0]})")
+    name, server = to.host.partition(":")[0], to.lookup.servers[0]
+    if found.statuses:
+        raise CheckError(
+            f"{name}: {origin.reference} finds no address of that name",
+            hint=f"`nslab dns {name} --from {origin.reference}` shows what its resolver asks and hears",
+        )
+    raise CheckError(
+        f"{name}: {origin.reference} hears nothing from its name server {server}",
+        hint="policies may keep it from asking: "
+        f"`nslab policy why --from {origin.reference} --to {server}:53 --proto udp`",
+    )
 
 
 @policy.command(short_help="All Pods and ports, predicted against observed.")

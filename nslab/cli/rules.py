@@ -7,9 +7,13 @@ import click
 from nslab.cli.options import complete_references, lab_option
 from nslab.errors import UsageError
 
+POLICIES = ("netpol", "cnp", "anp", "banp")
+"""The kinds of policies, as references name them."""
+
 
 @click.command(short_help="Explain the nftables rules of a Service, policy or node.")
-@click.argument("reference", required=False, metavar="[REF]", shell_complete=complete_references("svc", "node"))
+@click.argument("reference", required=False, metavar="[REF]",
+                shell_complete=complete_references("svc", "node", *POLICIES))
 @lab_option
 def rules(reference: str | None, lab: str | None) -> None:
     """Print nftables rules: of node/NAME, of a Service's way through them (svc/NAME), what a policy became on each

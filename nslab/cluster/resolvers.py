@@ -79,14 +79,15 @@ def machine_hosts(cluster: Cluster, client: Client | None = None) -> Hosts:
 
 
 class Resolvers:
-    """Everybody's resolver in a Cluster. `machine` is a node's, and a client's."""
+    """Everybody's resolver in a Cluster. `machine` is a node's, and a client's; `server` is the address of the
+    cluster's own name server, empty where it has none."""
 
     def __init__(self, cluster: Cluster) -> None:
         service = cluster.services.get(f"{NAMESPACE}/{DNS_NAME}")
         self._cluster = cluster
         self.machine = Resolver((internet_server(cluster),))
         self._domain = cluster.lab.cluster.domain
-        self._server = service.cluster_ip if service else ""
+        self.server = service.cluster_ip if service else ""
         self._cached = node_local(cluster)
         self._known: dict[tuple[str, str], Resolver] = {}
 
@@ -117,11 +118,11 @@ class Resolvers:
 
     def asks_cluster(self, pod: Pod) -> bool:
         """Whether a Pod's first server is the cluster's."""
-        return bool(self._server) and self.of(pod).servers[:1] in ((self._server,), (NODE_LOCAL_IP,))
+        return bool(self.server) and self.of(pod).servers[:1] in ((self.server,), (NODE_LOCAL_IP,))
 
     def _cluster_first(self, pod: Pod) -> Resolver:
         """The cluster's DNS Service, or the node's cache; where there is none, the node's own resolver."""
-        server = NODE_LOCAL_IP if pod.node in self._cached else self._server
+        server = NODE_LOCAL_IP if pod.node in self._cached else self.server
         if not server:
             return self.machine
         resolver = self._known.get((pod.namespace, server))

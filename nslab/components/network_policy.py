@@ -18,8 +18,12 @@ and they to it, is not forwarded and so never judged: kubelets' probes always co
 
 Pods with the same policies share a group, groups with the same ports a chain of ports: a node has at most as many
 groups as Pods, and a packet is looked up a constant number of times, however many policies there are. All tiers are
-worked out before (`policies.groups`); of a change of labels only elements of maps are left to write, and all of one
-node's rules change in one transaction.
+worked out before (`policies.groups`); of a change of labels only elements of maps are left to write.
+
+All of one node's rules change in one transaction. A packet under way may meet elements of after it in rules of before
+it, so whatever a packet passes must mean the same in both. Chains and sets are there before anything leads to them,
+and go when nothing does any more (`nft.transaction.steps`); under one name a chain of ports, the blocks and "all
+others" of a group never change; and in the map of a group's Pods one look-up decides.
 
 Sources: networking.k8s.io/v1 NetworkPolicy, policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy.
 """
@@ -36,11 +40,11 @@ from nslab.components.part import node_identity, owner, part
 from nslab.components.policies.chains import (
     Elements,
     Way,
-    chain_of,
     common_chains,
     drops_set,
     forward,
     group_chain,
+    name_of,
     own_map,
     pods_map,
     ports_chain,
@@ -50,6 +54,7 @@ from nslab.components.policies.chains import (
 from nslab.components.policies.groups import (
     DeclaredPort,
     Group,
+    Opening,
     Peer,
     asked_of_peers,
     group_of,
@@ -102,9 +107,10 @@ def desired(cluster: Cluster, memo: Memo | None = None) -> NetState:
 
 @dataclass(frozen=True, slots=True)
 class GroupRules:
-    """A group with its chain and maps, and the ports (neither all nor none) that these lead to."""
+    """A group, what is open to it, its chain and maps, and the ports (neither all nor none) that these lead to."""
 
     group: Group
+    opening: Opening
     chain: Chain
     sets: tuple[Set, ...]
     ports: tuple[Spans, ...]
@@ -129,9 +135,10 @@ def compile_policies(cluster: Cluster, memo: Memo) -> Compiled:
         "policies: rules", {name: pods.causes(group) for name, group in known.items()},
         lambda name: _group_rules(known[name], pods),
     )
-    names = {place: name for place, (name, _) in groups.items()}
-    tables = _Tables(cluster, names, rules, pods.towards_themselves(groups), memo).tables
-    return Compiled(tables, rules, names)
+    names = {place: rules[name].chain.name for place, (name, _) in groups.items()}
+    by_chain = {found.chain.name: found for found in rules.values()}
+    tables = _Tables(cluster, names, by_chain, pods.towards_themselves(groups), memo).tables
+    return Compiled(tables, by_chain, names)
 
 
 class _Pods:
@@ -162,7 +169,7 @@ class _Pods:
                 self.named.setdefault(name, []).append(peer)
 
     def groups(self) -> dict[_Place, tuple[str, Group] | None]:
-        """For each Pod and direction its group with the name of its chain; None where nothing restricts it."""
+        """For each Pod and direction its group with the group's name; None where nothing restricts it."""
         causes = {
             (key, direction): (choice.policies, self.peers[key].ports)
             for key, choice in self.choices.items() if choice.policies for direction in DIRECTIONS
@@ -172,7 +179,7 @@ class _Pods:
     def _group(self, place: _Place) -> tuple[str, Group] | None:
         key, direction = place
         group = group_of(self.choices[key].policies, direction, self.peers[key].ports)
-        return (chain_of(group), group) if group else None
+        return (name_of(group), group) if group else None
 
     def of(self, group: Group) -> tuple[dict[Chosen, list[Peer]], list[Peer]]:
         """The Pods that the group's rules choose, and those that have a named port it asks its peers for."""
@@ -219,7 +226,7 @@ def _group_rules(group: Group, pods: _Pods) -> GroupRules:
     opened = opening(group, *pods.of(group))
     chain, sets = group_chain(group, opened)
     ports = {*opened.pods.values(), *(found for _, _, found in opened.blocks), opened.others}
-    return GroupRules(group, chain, sets, tuple(sorted(ports - {ALL_PORTS, NOTHING})))
+    return GroupRules(group, opened, chain, sets, tuple(sorted(ports - {ALL_PORTS, NOTHING})))
 
 
 class _Tables:

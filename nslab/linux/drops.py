@@ -7,6 +7,7 @@ once.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import ENOENT
@@ -18,7 +19,8 @@ from nslab.linux.nftables import NftError, NftSocket
 from nslab.nft.objects import Set
 
 Connection = tuple[str, str, str, int, int]
-"""Source and destination address, protocol (tcp, udp), source and destination port, as the sender has them."""
+"""Source and destination address, protocol (tcp, udp, icmp), source and destination port, as the sender has them. Of
+an ICMP echo the ports are its identifier, and its type and code as one number, as conntrack has them."""
 
 TICK: Final = 0.02
 """Seconds by which the kernel's count of an element's age may be wrong: it counts in ticks of its clock."""
@@ -27,6 +29,14 @@ TICK: Final = 0.02
 class Drop(NamedTuple):
     """When (on the monotonic clock) and where a packet was dropped."""
 
+    time: float
+    netns: str
+
+
+class Sent(NamedTuple):
+    """A connection that waits for an answer: when it was begun (on the monotonic clock), and in which netns."""
+
+    connection: Connection
     time: float
     netns: str
 
@@ -41,9 +51,35 @@ class Drops:
         self._item = item
         self._kept = kept
         self._sockets: dict[str, NftSocket] = {}
+        self._told: dict[Connection, float] = {}  # drops that somebody was told of, with their times
         for name in names:
             with suppress(FileNotFoundError), entered(name):
                 self._sockets[name] = NftSocket()
+
+    def met_by(self, sent: Iterable[Sent]) -> dict[Connection, Drop]:
+        """Which of these have had a packet dropped.
+
+        Where one node has translated a Service's address and another one drops, the drop has the address behind it.
+        It is of whoever alone has its source address and port, and is no node: nodes lend their address to others.
+        """
+        recent = self.recent()
+        if not recent:
+            return {}
+        waiting = list(sent)
+        met = {
+            each.connection: recent[each.connection] for each in waiting
+            if each.connection in recent and _is_of(recent[each.connection], each)
+        }
+        self._told |= {connection: drop.time for connection, drop in met.items()}
+        others = {_sender(key): key for key, drop in recent.items() if self._told.get(key, 0.0) < drop.time - TICK}
+        senders = Counter(_sender(each.connection) for each in waiting)
+        for each in waiting:
+            key = others.get(_sender(each.connection))
+            alone = senders[_sender(each.connection)] == 1 and each.netns not in self._sockets
+            if key and alone and each.connection not in met and _is_of(recent[key], each):
+                met[each.connection] = recent[key]
+                self._told[key] = recent[key].time
+        return met
 
     def recent(self) -> dict[Connection, Drop]:
         """What was dropped and is still remembered."""
@@ -70,3 +106,15 @@ class Drops:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+
+def _sender(connection: Connection) -> tuple[str, str, int]:
+    """Source address, protocol and port. All echoes of a host may have one identifier: of these the destination
+    counts as well."""
+    source, destination, protocol, port, _ = connection
+    return (source, f"icmp {destination}" if protocol == "icmp" else protocol, port)
+
+
+def _is_of(drop: Drop, sent: Sent) -> bool:
+    """What was dropped before was of another socket that had the same port."""
+    return drop.time > sent.time - TICK

@@ -26,7 +26,7 @@ from nslab.netstate.operations import (
     SetSysctl,
     WriteFile,
 )
-from nslab.nft.transaction import Exchanges, difference
+from nslab.nft.transaction import Exchanges, difference, steps
 
 End = tuple[str, str]
 """A link of the lab: its netns and its name."""
@@ -172,14 +172,18 @@ class _Difference:
         for sysctl, value in want.sysctls.items():
             if have.sysctls.get(sysctl) != value:
                 yield SetSysctl(want.name, sysctl, value)
+        # Before routes: no packet takes a new way that the rules do not know yet, such as one to a Pod whose address
+        # another Pod had, with other policies.
+        yield from self._rules(want, have)
         shaken = fresh | {address.link for address in obsolete}
         renewed = {address.address.partition("/")[0] for address in missing} if obsolete else set()
         for route in sorted(want.routes.values(), key=_needs_others):
             if have.routes.get(route.destination) != route or shaken & route.links or route.source in renewed:
                 yield ReplaceRoute(want.name, route)
+
+    def _rules(self, want: Netns, have: Netns) -> Iterator[Operation]:
         for key, table in want.tables.items():
-            transaction = difference(table, have.tables.get(key), self.exchanges)
-            if transaction is not None:
+            for transaction in steps(table, have.tables.get(key), self.exchanges):
                 yield ApplyTransaction(want.name, transaction)
 
     def _set_links(self, want: Netns, have: Netns) -> Iterator[Operation]:

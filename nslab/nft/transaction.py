@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from nslab.nft import text, wire
 from nslab.nft.objects import Chain, MapValue, ObservedRule, Rule, Set, Table
@@ -77,6 +78,43 @@ def difference(want: Table | None, have: Table | None, known: Exchanges | None =
         have = replace(want, chains=(), sets=())
     operations += _Comparison(want, have, {} if known is None else known).operations()
     return Transaction(want.family, want.name, tuple(operations)) if operations else None
+
+
+def steps(want: Table | None, have: Table | None, known: Exchanges | None = None) -> list[Transaction]:
+    """As `difference`, in up to three transactions: what nobody refers to yet is added, then all that is there
+    becomes what is wanted, then what nobody refers to any more is deleted.
+
+    The second decides, and is one. But a packet under way meets the rules of the moment at which it began and the
+    elements of the moment at which it looks them up: of a new chain, which an element leads to, it would find no rule
+    yet, and of a set that goes in the same moment no element any more.
+    """
+    if want is None or have is None or want is have or want.comment != have.comment or _may_not_wait(want, have):
+        whole = difference(want, have, known)
+        return [whole] if whole else []
+    stations = [have, _with(have, want), _with(want, have), want]
+    found = (difference(after, before, known) for before, after in pairwise(stations))
+    return [transaction for transaction in found if transaction]
+
+
+def _with(table: Table, other: Table) -> Table:
+    """The table, and all chains and sets of another of whose name it has none."""
+    chains, sets = {chain.name for chain in table.chains}, {item.name for item in table.sets}
+    more_chains = [chain for chain in other.chains if chain.name not in chains]
+    more_sets = [item for item in other.sets if item.name not in sets]
+    if not more_chains and not more_sets:
+        return table
+    return replace(table, chains=(*table.chains, *more_chains), sets=(*table.sets, *more_sets))
+
+
+def _may_not_wait(want: Table, have: Table) -> bool:
+    """Whether something must be deleted before it can be added, or begins or ends to see packets by itself."""
+    chains = {chain.name: chain for chain in have.chains}
+    sets = {item.name: item for item in have.sets}
+    return (
+        any(chain.name in chains and not _same_chain(chain, chains[chain.name]) for chain in want.chains)
+        or any(item.name in sets and not _same_set(item, sets[item.name]) for item in want.sets)
+        or {chain.name for chain in want.chains if chain.hook} != {chain.name for chain in have.chains if chain.hook}
+    )
 
 
 class _Comparison:

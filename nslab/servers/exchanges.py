@@ -136,6 +136,8 @@ class Exchange(ABC):
         return True
 
 
+_ECHO = 8
+"""The type of an echo request (RFC 792)."""
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
 _RECVERR = (_IP_RECVERR, _IPV6_RECVERR)
@@ -262,6 +264,10 @@ class IcmpExchange(Exchange):
     __slots__ = ("_echo",)
     _numbers = itertools.count(1)
 
+    @property
+    def connection(self) -> Connection | None:
+        return self.sock.getsockname()[0], self.flow.ip, "icmp", int.from_bytes(self._echo[:2], "big"), _ECHO << 8
+
     def _begin(self, now: float) -> str:
         is_v6 = ":" in self.flow.ip
         number = next(self._numbers)
@@ -271,7 +277,7 @@ class IcmpExchange(Exchange):
         else:
             self._open(socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self.sock.connect((self.flow.ip, 0))
-        self._send_datagram(_echo_request(128 if is_v6 else 8, self._echo + b"nslab probe....."))
+        self._send_datagram(_echo_request(128 if is_v6 else _ECHO, self._echo + b"nslab probe....."))
         return PENDING
 
     def ready(self, now: float) -> str:

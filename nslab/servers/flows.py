@@ -56,6 +56,13 @@ class Flow:
     interval: float = 0.0
     quiet: float = 1.0
 
+    @property
+    def transport(self) -> str:
+        """What carries the packets: tcp, udp or icmp. A question of DNS may go on over TCP all the same."""
+        if self.protocol == "dns":
+            return "tcp" if self.stream else "udp"
+        return "tcp" if self.protocol in ("http", "https") else self.protocol
+
 
 @dataclass(slots=True)
 class FlowResult:

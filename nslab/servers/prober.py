@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from nslab.linux.drops import TICK, Drops
+from nslab.linux.drops import Drops, Sent
 from nslab.servers.exchange_loop import ExchangeLoop
 from nslab.servers.exchanges import Exchange, IcmpExchange, TcpExchange, UdpExchange
 from nslab.servers.flows import Flow, FlowResult
@@ -91,13 +91,15 @@ class Round:
 
     def _conclude_dropped(self, drops: Drops) -> None:
         """End the exchanges of which rules have dropped a packet."""
-        dropped = drops.recent()
+        waiting = {
+            Sent(connection, exchange.started, exchange.flow.netns): exchange
+            for exchange in self.loop.live() if (connection := exchange.connection)
+        }
+        dropped = drops.met_by(waiting)
         self._next_look = time.monotonic() + LOOK
-        for exchange in list(self.loop.live()) if dropped else ():
-            connection = exchange.connection
-            drop = dropped.get(connection) if connection else None
-            # What was dropped before was of another socket that had the same port.
-            if drop is not None and drop.time > exchange.started - TICK:
+        for sent, exchange in waiting.items():
+            drop = dropped.get(sent.connection)
+            if drop is not None:
                 self.loop.conclude(exchange, "timeout", f"dropped in netns {drop.netns}")
 
     def _talking(self, now: float) -> int:

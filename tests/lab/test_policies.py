@@ -58,7 +58,7 @@ def test_without_enforcement_policies_are_accepted_and_up_says_so(lab: LabFactor
 def test_why_explains_a_decision_and_a_packet_agrees(policed: RunningLab) -> None:
     told = policed.nslab("policy", "why", "--from", "pod/y/a", "--to", "pod/x/a:serve-80-tcp").stdout
     assert "ingress of x/a: allowed" in told
-    assert "*NetworkPolicy: NetworkPolicy x/from-y spec.ingress[0]: allows it" in told
+    assert "    * NetworkPolicy x/from-y spec.ingress[0]: allows it" in told
     assert "predicted: open\nobserved:  open x1 by x/a" in told
     told = policed.nslab("policy", "why", "--from", "pod/z/a", "--to", "pod/x/a:80").stdout
     assert "ingress of x/a: DENIED" in told

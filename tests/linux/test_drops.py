@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nslab.linux.drops import TICK, Drops
+from nslab.linux.drops import TICK, Connection, Drop, Drops, Sent
 from nslab.linux.netns import entered
 from nslab.nft.datatypes import INET_PROTO, INET_SERVICE, IPV4_ADDR
 from nslab.nft.objects import Set
@@ -63,3 +63,51 @@ def test_without_rules_nothing_is_dropped(netns: str) -> None:
         assert drops.recent() == {}
         run("ip", "netns", "exec", NETNS, "nft", "-f", "-", text=RULES)
         assert drops.recent() == {}
+
+
+class Recorded(Drops):
+    """Drops that the test states."""
+
+    def __init__(self, found: dict[Connection, Drop], nodes: tuple[str, ...] = ()) -> None:
+        super().__init__(nodes, TABLE, ITEM, KEPT)
+        self.found = found
+
+    def recent(self) -> dict[Connection, Drop]:
+        return self.found
+
+
+SERVICE: Connection = ("10.8.0.2", "10.12.0.1", "tcp", 40000, 80)
+BEHIND: Connection = ("10.8.0.2", "10.8.1.3", "tcp", 40000, 8080)
+OTHER: Connection = ("10.8.0.2", "10.12.0.9", "tcp", 40000, 80)
+
+
+def test_a_drop_behind_a_translation_is_of_whoever_has_its_port() -> None:
+    drop = Drop(10.0, "node")
+    assert Recorded({BEHIND: drop}).met_by([Sent(SERVICE, 9.0, "pod")]) == {SERVICE: drop}
+    assert Recorded({BEHIND: drop}).met_by([Sent(SERVICE, 11.0, "pod")]) == {}, "it was dropped before"
+    two = [Sent(SERVICE, 9.0, "pod"), Sent(OTHER, 9.0, "pod")]
+    assert Recorded({BEHIND: drop}).met_by(two) == {}, "whose it is, nobody can tell"
+
+
+def test_a_drop_is_told_once() -> None:
+    """The port may be another connection's by the time that the drop is read again."""
+    drops = Recorded({BEHIND: Drop(10.0, "node")})
+    assert drops.met_by([Sent(BEHIND, 9.0, "pod")])
+    assert drops.met_by([Sent(SERVICE, 9.5, "pod")]) == {}
+    drops.found = {BEHIND: Drop(12.0, "node")}
+    assert drops.met_by([Sent(SERVICE, 11.5, "pod")]), "it was dropped once more"
+
+
+def test_a_node_has_only_its_own_drops(netns: str) -> None:
+    """Others leave it with its address as well."""
+    drops = Recorded({BEHIND: Drop(10.0, "node")}, (netns,))
+    assert drops.met_by([Sent(SERVICE, 9.0, netns)]) == {}
+    assert drops.met_by([Sent(BEHIND, 9.0, netns)])
+    drops.close()
+
+
+def test_echoes_of_one_identifier_differ_by_destination() -> None:
+    one: Connection = ("10.8.0.2", "10.8.1.3", "icmp", 1, 2048)
+    two: Connection = ("10.8.0.2", "10.8.1.4", "icmp", 1, 2048)
+    assert Recorded({one: Drop(10.0, "node")}).met_by([Sent(two, 9.0, "pod")]) == {}
+    assert Recorded({one: Drop(10.0, "node")}).met_by([Sent(one, 9.0, "pod")])

@@ -13,7 +13,7 @@ from nslab.linux.nftables import NftSocket
 from nslab.nft import statements as s
 from nslab.nft.datatypes import IFNAME, INET_PROTO, INET_SERVICE, IPV4_ADDR, MARK, VERDICT, Datatype
 from nslab.nft.objects import Chain, Hook, Key, Rule, Set, Table
-from nslab.nft.transaction import Transaction, difference
+from nslab.nft.transaction import Transaction, difference, steps
 
 CHAINS = ("c0", "c1", "c2")  # A chain jumps only to later ones: the kernel refuses loops.
 ADDRESSES = tuple(f"10.0.{number}.1" for number in range(4))
@@ -110,6 +110,33 @@ def test_every_table_is_reached_from_every_other(kernel: NftSocket, stations: li
         assert again is None, again.text()
     apply(kernel, difference(None, have))
     assert kernel.tables("") == {}
+
+
+@settings(max_examples=EXAMPLES, deadline=None,
+          suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(tables(), tables())
+def test_steps_lead_where_the_difference_leads(kernel: NftSocket, first: Table, second: Table) -> None:
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    apply(kernel, difference(first, None))
+    for step in steps(second, kernel.tables("nslab:")["ip", "t"]):
+        apply(kernel, step)
+    again = difference(second, kernel.tables("nslab:")["ip", "t"])
+    assert again is None, again.text()
+
+
+def test_what_is_new_comes_before_its_use_and_what_is_old_goes_after_it() -> None:
+    def table(name: str) -> Table:
+        leading = Set("pods", (IPV4_ADDR,), {("10.0.0.1",): s.goto(name)}, (VERDICT,))
+        chains = (Chain("first", (Rule((s.VerdictMap((s.IP_SADDR,), "pods"),)),)), Chain(name, (Rule((s.DROP,)),)))
+        return Table("ip", "t", chains, (leading,))
+
+    texts = [step.text() for step in steps(table("new"), table("old"))]
+    assert texts == [
+        "add chain ip t new\nadd rule ip t new drop\n",
+        "delete element ip t pods { 10.0.0.1 }\nadd element ip t pods { 10.0.0.1 : goto new }\n",
+        "flush chain ip t old\ndelete chain ip t old\n",
+    ]
+    assert [step.text() for step in steps(table("one"), table("one"))] == []
 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None,

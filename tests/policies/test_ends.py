@@ -3,10 +3,13 @@ becomes of connections and of new Pods when policies are there or come."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import select
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -14,6 +17,7 @@ import pytest
 
 from nslab.check.policies.decision import decide
 from nslab.cluster import naming
+from nslab.components.network_policy import TABLE
 from nslab.linux.netns import entered
 from nslab.servers.flows import Flow
 from nslab.servers.prober import probe
@@ -169,6 +173,23 @@ def test_a_service_is_judged_by_the_pod_and_port_behind_it(ends: Ends) -> None:
     assert ends.ask("cli", "10.12.0.102", 9999) == "timeout", "a block of ClusterIPs means nobody"
 
 
+def test_a_drop_behind_a_service_is_known_at_once(ends: Ends) -> None:
+    """One node translates the ClusterIP, another one drops under the Pod's address."""
+    ends.given(ingress(app="two"))
+    flow = Flow("", ends.netns("cli"), "tcp", "10.12.0.102", 9999, count=20, timeout=20.0)
+    result = probe([flow], drops=ends.stage.drops)[0]
+    assert result.counts == {"timeout": 20}
+    assert result.detail == "dropped in netns ends.node.node-2"
+
+
+def test_a_dropped_ping_is_known_at_once(ends: Ends) -> None:
+    ends.given(ingress(app="two"))
+    flows = [Flow("", ends.netns("cli"), "icmp", ends.ips[name], count=3, timeout=20.0) for name in ("two", "one")]
+    two, one = probe(flows, drops=ends.stage.drops)
+    assert (two.counts, two.detail) == ({"timeout": 3}, "dropped in netns ends.node.node-2")
+    assert one.counts == {"open": 3}
+
+
 def test_one_name_is_another_number_on_another_pod(ends: Ends) -> None:
     ends.given(ingress({"ports": [{"port": "web"}]}))
     assert ends.ask("cli", "one", 80) == "open x/one"
@@ -270,6 +291,40 @@ def test_a_policy_that_forbids_a_connection_ends_it(ends: Ends, direction: str) 
     stream.close()
 
 
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_a_policy_that_forbids_a_udp_flow_ends_it(ends: Ends, direction: str) -> None:
+    """Conntrack knows the flow as assured; its next datagrams are dropped all the same, from either end."""
+    with entered(ends.netns("two")):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with entered(ends.netns("cli")):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((ends.ips["two"], 7002))
+    client.connect((ends.ips["two"], 7002))
+
+    def passes(text: bytes, patience: float = 3.0) -> bool:
+        """Whether a datagram comes through and back."""
+        server.settimeout(patience)
+        client.settimeout(patience)
+        client.send(text)
+        try:
+            heard, peer = server.recvfrom(16)
+            server.sendto(heard, peer)
+            return client.recv(16) == text
+        except TimeoutError:
+            return False
+
+    assert all(passes(b"%d" % number) for number in range(3))
+    ends.given(ingress(app="two") if direction == "ingress" else egress(app="cli"))
+    assert not passes(b"forbidden", 0.3)
+    server.sendto(b"late answer", client.getsockname())
+    with pytest.raises(TimeoutError):
+        client.recv(16)
+    ends.given()
+    assert passes(b"again")
+    client.close()
+    server.close()
+
+
 class Sender:
     """A process that sends datagrams, a thousand a second, and takes them in where they come out, until it is told to
     stop: no buffer ever fills."""
@@ -277,11 +332,13 @@ class Sender:
     def __init__(self, out: socket.socket, into: socket.socket) -> None:
         stop, self._stop = os.pipe()
         self._told, told = os.pipe()
+        self._progress = os.eventfd(0)
         self._pid = os.fork()
         if self._pid == 0:
             sent = received = 0
             while not select.select([stop], [], [], 0.001)[0]:
                 sent += out.send(b".")
+                os.eventfd_write(self._progress, 1)
                 while select.select([into], [], [], 0)[0]:
                     received += len(into.recv(8))
             while received < sent and select.select([into], [], [], 3)[0]:
@@ -291,6 +348,10 @@ class Sender:
         os.close(stop)
         os.close(told)
 
+    def await_more(self) -> None:
+        """Return when it has sent something since the last time."""
+        os.eventfd_read(self._progress)
+
     def stop(self) -> tuple[int, int]:
         """How many it has sent, and how many came."""
         os.write(self._stop, b".")
@@ -298,6 +359,7 @@ class Sender:
         os.waitpid(self._pid, 0)
         os.close(self._stop)
         os.close(self._told)
+        os.close(self._progress)
         return sent, received
 
 
@@ -319,11 +381,109 @@ def test_what_old_and_new_policies_allow_is_never_dropped(ends: Ends) -> None:
     sender = Sender(client, server)
     for lab in labs * 8:
         ends.stage.follow(lab)
+        sender.await_more()
     sent, received = sender.stop()
     client.close()
     server.close()
     assert received == sent
-    assert sent > len(labs) * 8, "some between any two changes"
+
+
+class Flood:
+    """A process that sends datagrams as fast as it can, and takes in those that come out, until it is told to
+    stop."""
+
+    def __init__(self, out: socket.socket, into: socket.socket) -> None:
+        self._told, told = os.pipe()
+        self._stop = os.eventfd(0, os.EFD_NONBLOCK)
+        self._pid = os.fork()
+        if self._pid == 0:
+            into.setblocking(False)
+            received = 0
+            while not select.select([self._stop], [], [], 0)[0]:
+                for _ in range(50):
+                    out.send(b".")
+                received += _drained(into)
+            os.write(told, str(received + _drained(into)).encode())
+            os._exit(0)
+        os.close(told)
+
+    def stop(self) -> int:
+        """How many came."""
+        os.eventfd_write(self._stop, 1)
+        received = int(os.read(self._told, 64))
+        os.waitpid(self._pid, 0)
+        os.close(self._stop)
+        os.close(self._told)
+        return received
+
+
+def _drained(sock: socket.socket) -> int:
+    """How many datagrams waited in a socket."""
+    for count in itertools.count():
+        try:
+            sock.recv(8)
+        except BlockingIOError:
+            return count
+    raise AssertionError
+
+
+def dropped(node: str) -> int:
+    """How many packets the rules of a node have dropped so far."""
+    listed = subprocess.run(
+        ["ip", "netns", "exec", node, "nft", "list", "chain", *TABLE, "dropped"],
+        check=True, capture_output=True, text=True,
+    )
+    (found,) = re.findall(r"counter packets (\d+)", listed.stdout)
+    return int(found)
+
+
+def changing(ends: Ends, *policies: Spec) -> tuple[int, int]:
+    """Flood x/one from x/cli while one of the policies takes the other's place some hundred times: how many datagrams
+    came, and how many the node's rules dropped."""
+    labs = [cluster(text(policy)) for policy in policies]
+    ends.given(policies[0])
+    with entered(ends.netns("one")):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with entered(ends.netns("cli")):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", 7001))
+    client.connect((ends.ips["one"], 7001))
+    before = dropped(ends.netns("node-1"))
+    flood = Flood(client, server)
+    for lab in labs * 200:
+        ends.stage.follow(lab)
+    received = flood.stop()
+    client.close()
+    server.close()
+    return received, dropped(ends.netns("node-1")) - before
+
+
+FROM_CLI: Spec = {"from": [{"podSelector": {"matchLabels": {"app": "cli"}}}], "ports": [{"protocol": "UDP"}]}
+CHANGES = {
+    "a policy changes": (lambda *rules: ingress(*rules, app="one"), lambda *rules: ingress(*rules, tier="web")),
+    "another takes its place": (
+        lambda *rules: ingress(*rules, app="one"), lambda *rules: {**ingress(*rules, app="one"), "netpol": "x/next"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_packet_slips_through_a_change(ends: Ends, change: str) -> None:
+    """Both policies forbid it. Packets are under way at any moment of any transaction."""
+    one, other = CHANGES[change]
+    stranger = {"from": [{"podSelector": {"matchLabels": {"app": "two"}}}]}
+    received, lost = changing(ends, one(), other(stranger))
+    assert received == 0
+    assert lost > 1000
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_packet_is_lost_to_a_change(ends: Ends, change: str) -> None:
+    """Both policies allow it, one by a label, the other by a block."""
+    one, other = CHANGES[change]
+    received, lost = changing(
+        ends, one(FROM_CLI), other({"from": [block("10.8.0.0/14")], "ports": [{"protocol": "UDP", "port": 7001}]}))
+    assert lost == 0
+    assert received > 1000
 
 
 def test_a_new_pod_is_never_open_before_its_policies_hold(ends: Ends) -> None:

@@ -10,6 +10,7 @@ from nslab.check.policies.matrix_report import Cell
 from nslab.check.policies.reach import reach, selecting
 from nslab.check.policies.why import Answer, ways
 from nslab.check.references import destination, sources
+from nslab.cli.options import reference_names
 from nslab.cluster.model import Cluster
 from nslab.components.policies.explain import explain_policy
 from nslab.servers.flows import FlowResult
@@ -126,11 +127,59 @@ def test_who_reaches_a_pod_and_whom_it_reaches() -> None:
     assert rows["egress", "client/laptop"].blocked == ("TCP 80", "UDP 80")
     assert rows["egress", "client/laptop"].policies == ("ClusterNetworkPolicy all",)
     assert rows["egress", "node/node-2"].open == ("ICMP",)
+    assert rows["egress", "pod/x/b"].policies == (), "ONE does not speak of egress"
 
 
 def test_the_rules_of_a_policy() -> None:
     told = explain_policy(lab(ONE), "NetworkPolicy x/one")
+    assert "bears on 1 group of Pods" in told
     assert "# node/node-1, ingress of pod/x/a\n# by NetworkPolicy x/one\n" in told
+    assert "#   from pod/x/c (10.8.0.3): TCP 80-81\n" in told
+    assert "#   from anybody else: nothing\n" in told
     assert "-tcp { 80-81 }" in told
     assert "node-2" not in told
     assert explain_policy(lab(), "NetworkPolicy x/one") == "# NetworkPolicy x/one restricts no Pod\n"
+
+
+def seen(*observed: tuple[str, str, FlowResult]) -> list[Cell]:
+    """The cells of some flows between x/b and x/a (predicted open) or y/b and x/a (predicted blocked)."""
+    expectations = {each.name.partition(":")[0]: each for each in matrix.implied(lab(ONE)) if ":80/tcp" in each.name}
+    return matrix_report.cells(
+        Check(expectations[f"pod/{one} -> pod/{other}"], result, "") for one, other, result in observed)
+
+
+def test_a_matrix_tells_what_policies_cannot_have_done() -> None:
+    """A Pod that is broken on purpose makes no mismatch; a drop that no policy asked for does."""
+    cells = seen(
+        ("x/b", "x/a", found({"refused": 1})), ("x/c", "x/a", found({"timeout": 1})),
+        ("y/b", "x/a", found({"timeout": 1})),
+    )
+    assert [cell.sign for cell in cells] == ["r", "?", "X"]
+    assert matrix_report.summary(cells) == "3 flows, 1 blocked, 1 refused, 1 lost, all as predicted"
+    assert "? lost, but not to policies" in matrix_report.text(cells)
+    cells = seen(
+        ("x/b", "x/a", found({"timeout": 1}, detail="dropped in netns n")), ("y/b", "x/a", found({"refused": 1})))
+    assert [cell.sign for cell in cells] == ["!", "!"]
+    text = matrix_report.text(cells)
+    assert "MISMATCH: x/b -> x/a:80/tcp: predicted open, observed blocked (dropped in netns n)" in text
+    assert "MISMATCH: y/b -> x/a:80/tcp: predicted blocked, observed refused" in text
+    assert "r refused" not in text
+
+
+def test_wide_grids_have_numbers_above_their_columns() -> None:
+    names = [f"namespace/deployment-{number}-with-a-long-name" for number in range(11)]
+    cells = [Cell(one, other, 80, "TCP", "open", "open") for one in names for other in names]
+    head, first, *_, last = matrix_report.text(cells).splitlines()[:12]
+    assert head.split() == ["TCP", "80", *map(str, range(1, 12))]
+    assert first.split() == ["1", names[0], *"..........."]
+    assert last.split()[:2] == ["11", names[10]]
+    assert max(map(len, matrix_report.text(cells).splitlines())) <= matrix_report.WIDTH
+
+
+def test_one_port_of_two_protocols_has_two_grids() -> None:
+    cells = [Cell("a", "b", 53, protocol, "open", "open") for protocol in ("UDP", "TCP")]
+    assert [line for line in matrix_report.text(cells).splitlines() if " 53" in line] == ["UDP 53  b", "TCP 53  b"]
+
+
+def test_policies_complete_by_name() -> None:
+    assert reference_names(lab(ONE), "netpol", "cnp") == ["netpol/x/one"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from nslab.api.findings import Entry, Findings, Step
@@ -12,13 +12,34 @@ from nslab.api.objects import Body
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_QUALIFIED: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_PORT_NAME: Final = re.compile(r"(?=.*[a-z])[a-z0-9](-?[a-z0-9])*")
+_QUALIFIED: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_VALUE: Final = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_PART_LENGTH: Final = 63
+_PORT_NAME_LENGTH: Final = 15
+_PORT_NAME_FAULTS: Final = (
+    (re.compile(r"[^-a-z0-9]"), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+    (re.compile(r"^[^a-z]*$"), "must contain at least one letter (a-z)"),
+    (re.compile(r"--"), "must not contain consecutive hyphens"),
+    (re.compile(r"^-|-$"), "must not begin or end with a hyphen"),
+)
 
 LABEL_RULE: Final = "a DNS label has at most 63 lower-case letters, digits and inner hyphens"
 SUBDOMAIN_RULE: Final = "a DNS subdomain has lower-case letters, digits, inner hyphens and dots"
-VALUE_RULE: Final = "a label's value has at most 63 letters, digits, and inner hyphens, underscores and dots"
+_CHARACTERS: Final = (
+    "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+)
+_VALUE_RULE: Final = (
+    f"a valid label must be an empty string or {_CHARACTERS} (e.g. 'MyValue',  or 'my_value',  or '12345', "
+    f"regex used for validation is '{_VALUE.pattern}')"
+)
+_NAME_EXAMPLES: Final = (
+    f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED.pattern}')"
+)
+_PREFIX_RULE: Final = (
+    "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
+    "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 PORT_NAME_RULE: Final = "a port's name has at most 15 lower-case letters, digits and single inner hyphens"
 
 _LABEL_KINDS: Final = frozenset(["Namespace", "Service", "Lab"])
@@ -36,7 +57,14 @@ def is_subdomain(text: str) -> bool:
 
 def is_port_name(text: str) -> bool:
     """Whether a name is an IANA service name (RFC 6335)."""
-    return len(text) <= 15 and _PORT_NAME.fullmatch(text) is not None
+    return not any(port_name_faults(text))
+
+
+def port_name_faults(text: str) -> Iterator[str]:
+    """What keeps a name from being an IANA service name, in the API server's words (IsValidPortName)."""
+    if len(text) > _PORT_NAME_LENGTH:
+        yield f"must be no more than {_PORT_NAME_LENGTH} characters"
+    yield from (words for wrong, words in _PORT_NAME_FAULTS if wrong.search(text))
 
 
 def check_metadata(kind: Kind, entry: Entry, findings: Findings) -> None:
@@ -53,7 +81,8 @@ def check_metadata(kind: Kind, entry: Entry, findings: Findings) -> None:
     if kind.role == "carried":
         check_labels(metadata.get("labels", {}), entry, ("metadata", "labels"), findings)
         for key in metadata.get("annotations", {}):
-            _check_key(key, entry, ("metadata", "annotations", key), findings)
+            for words in _key_faults(key.lower()):  # ValidateAnnotations looks past the case
+                findings.fault(entry, ("metadata", "annotations", key), f'"{key}": {words}', key=True)
 
 
 def _check_name(kind: Kind, metadata: Body, entry: Entry, findings: Findings) -> None:
@@ -78,15 +107,43 @@ def check_labels(labels: Body, entry: Entry, path: Sequence[Step], findings: Fin
     """The keys and values of a label map."""
     for key, value in labels.items():
         _check_key(key, entry, (*path, key), findings)
-        if not _VALUE.fullmatch(value):
-            findings.fault(entry, (*path, key), f'"{value}" is no label value: {VALUE_RULE}')
+        _check_value(value, entry, (*path, key), findings)
+
+
+def _check_value(value: str, entry: Entry, path: Sequence[Step], findings: Findings) -> None:
+    """A label's value (IsValidLabelValue)."""
+    if len(value) > _PART_LENGTH:
+        findings.fault(entry, path, f'"{value}": must be no more than {_PART_LENGTH} bytes')
+    if not _VALUE.fullmatch(value):
+        findings.fault(entry, path, f'"{value}": {_VALUE_RULE}')
 
 
 def _check_key(key: str, entry: Entry, path: Sequence[Step], findings: Findings) -> None:
-    prefix, slash, name = key.rpartition("/")
-    if not _QUALIFIED.fullmatch(name) or (slash and not is_subdomain(prefix.lower())):
-        rule = "a name of at most 63 letters, digits, -, _ and ., with a DNS subdomain and / before it at will"
-        findings.fault(entry, path, f'"{key}" is no label key: {rule}', key=True)
+    for words in _key_faults(key):
+        findings.fault(entry, path, f'"{key}": {words}', key=True)
+
+
+def _key_faults(key: str) -> Iterator[str]:
+    """What keeps a text from being a label's key, in the API server's words (IsQualifiedName)."""
+    prefix, slash, name = key.partition("/")
+    if "/" in name:
+        yield (
+            f"a qualified name must {_CHARACTERS} {_NAME_EXAMPLES} with an optional DNS subdomain prefix and '/' "
+            "(e.g. 'example.com/MyName')"
+        )
+        return
+    if not slash:
+        prefix, name = "", key
+    elif not prefix:
+        yield "prefix part must be non-empty"
+    elif not is_subdomain(prefix):
+        yield _PREFIX_RULE
+    if not name:
+        yield "name part must be non-empty"
+    elif len(name) > _PART_LENGTH:
+        yield f"name part must be no more than {_PART_LENGTH} bytes"
+    if not _QUALIFIED.fullmatch(name):
+        yield f"name part must {_CHARACTERS} {_NAME_EXAMPLES}"
 
 
 def check_selector(selector: Body, entry: Entry, path: Sequence[Step], findings: Findings) -> None:
@@ -104,8 +161,7 @@ def check_selector(selector: Body, entry: Entry, path: Sequence[Step], findings:
             words = "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
             findings.fault(entry, (*where, "values"), words)
         for number, value in enumerate(values):
-            if not _VALUE.fullmatch(value):
-                findings.fault(entry, (*where, "values", number), f'"{value}" is no label value: {VALUE_RULE}')
+            _check_value(value, entry, (*where, "values", number), findings)
 
 
 def matches(selector: Body, labels: dict[str, str]) -> bool:

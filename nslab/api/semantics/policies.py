@@ -1,24 +1,31 @@
 """A network policy by itself: what the API server refuses, in its words.
 
-NetworkPolicy: ValidateNetworkPolicy (pkg/apis/networking/validation), strict about addresses as since Kubernetes 1.36
-(KEP-4858). The cluster-wide kinds: the validation rules of their CustomResourceDefinitions (sig-network's
+NetworkPolicy: ValidateNetworkPolicySpec (pkg/apis/networking/validation), strict about addresses as since Kubernetes
+1.36 (KEP-4858). The cluster-wide kinds: the validation rules of their CustomResourceDefinitions (sig-network's
 network-policy-api), as far as a schema cannot hold them.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from typing import Final
 
 from nslab.api.findings import Entry, Findings, Step
 from nslab.api.objects import Body, LabSpec
-from nslab.api.semantics.names import check_selector, is_port_name
+from nslab.api.semantics.names import check_selector, port_name_faults
 
 _Path = tuple[Step, ...]
 
 _KINDS: Final = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 _DIRECTIONS: Final = (("ingress", "from"), ("egress", "to"))
+_TYPES: Final = ("Ingress", "Egress")
+_PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
+_CIDR: Final = re.compile(r"[0-9A-Fa-f:.]+/[0-9]+")
+_LEADING_ZEROS: Final = re.compile(r"(?:(?<=[./])|^(?=[0-9.]+/))0+(?=[0-9])")
+"""Of an IPv4 address's octets and of a prefix's length: some take such octets for octal ones."""
 _WITHOUT_NAMED_PORTS: Final = ("networks", "nodes", "domainNames")
 
 
@@ -44,13 +51,31 @@ def check(entry: Entry, findings: Findings) -> None:
                 _check_port(port, entry, (*path, "ports", number), findings)
             for number, peer in enumerate(rule.get(peers, ())):
                 _check_peer(peer, entry, (*path, peers, number), findings)
+    _check_types(spec.get("policyTypes", ()), entry, findings)
+
+
+def _check_types(types: Sequence[str], entry: Entry, findings: Findings) -> None:
+    path = ("spec", "policyTypes")
+    if len(types) > len(_TYPES):
+        findings.fault(entry, path, f"{json.dumps(types)}: may not specify more than two policyTypes")
+        return
+    for index, each in enumerate(types):
+        _check_supported(each, _TYPES, entry, (*path, index), findings)
+
+
+def _check_supported(value: str, supported: Sequence[str], entry: Entry, path: _Path, findings: Findings) -> None:
+    if value not in supported:
+        values = ", ".join(f'"{each}"' for each in supported)
+        findings.fault(entry, path, f'Unsupported value: "{value}": supported values: {values}')
 
 
 def _check_port(port: Body, entry: Entry, path: _Path, findings: Findings) -> None:
     first, last = port.get("port"), port.get("endPort")
-    if isinstance(first, str) and not is_port_name(first):
-        words = "must be a valid port name: at most 15 lower-case letters, digits and single inner hyphens"
-        findings.fault(entry, (*path, "port"), f'"{first}": {words}')
+    if "protocol" in port:
+        _check_supported(port["protocol"], _PROTOCOLS, entry, (*path, "protocol"), findings)
+    if isinstance(first, str):
+        for words in port_name_faults(first):
+            findings.fault(entry, (*path, "port"), f'"{first}": {words}')
     if isinstance(first, int):
         _check_number(first, entry, (*path, "port"), findings)
     if last is None:
@@ -60,9 +85,9 @@ def _check_port(port: Body, entry: Entry, path: _Path, findings: Findings) -> No
         findings.fault(entry, path, f"{last}: may not be specified when `port` is not specified")
     elif isinstance(first, str):
         findings.fault(entry, path, f"{last}: may not be specified when `port` is non-numeric")
-    elif last < first:
-        findings.fault(entry, path, f"{last}: must be greater than or equal to `port`")
     else:
+        if last < first:
+            findings.fault(entry, path, f"{last}: must be greater than or equal to `port`")
         _check_number(last, entry, path, findings)
 
 
@@ -84,6 +109,9 @@ def _check_peer(peer: Body, entry: Entry, path: _Path, findings: Findings) -> No
 
 
 def _check_block(block: Body, entry: Entry, path: _Path, findings: Findings) -> None:
+    if not block.get("cidr", "x"):
+        findings.fault(entry, (*path, "cidr"), "Required value: must be a CIDR, such as 10.9.8.0/24")
+        return
     whole = _network(block["cidr"], entry, (*path, "cidr"), findings) if "cidr" in block else None
     for index, text in enumerate(block.get("except", ())):
         place = (*path, "except", index)
@@ -99,19 +127,32 @@ def _check_block(block: Body, entry: Entry, path: _Path, findings: Findings) -> 
 
 
 def _network(text: str, entry: Entry, path: _Path, findings: Findings) -> IPv4Network | IPv6Network | None:
-    """The network of a CIDR; None after a fault."""
-    try:
-        written = ip_interface(text)
-    except ValueError:
-        written = None
-    if written is None or not text.rpartition("/")[2].isdigit() or "/" not in text:
+    """The network of a CIDR (IsValidCIDRForLegacyField); None where there is none."""
+    written = _interface(text)
+    if written is None:
         words = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-        findings.fault(entry, path, f'"{text}": {words}')
-        return None
-    if written.ip != written.network.network_address:
+    elif _LEADING_ZEROS.search(text):
+        words = "must not have leading 0s in IP or prefix length"
+    elif _is_mapped(written):
+        words = "must not have an IPv4-mapped IPv6 address"
+    elif written.ip != written.network.network_address:
         words = f"must not have bits set beyond the prefix length; the block is {written.network}"
-        findings.fault(entry, path, f'"{text}": {words}')
-    return written.network
+    else:
+        return written.network
+    findings.fault(entry, path, f'"{text}": {words}')
+    return written.network if written else None
+
+
+def _interface(text: str) -> IPv4Interface | IPv6Interface | None:
+    """A CIDR as servers before 1.36 read it, leading zeros and host bits included; None where it is none."""
+    try:
+        return ip_interface(_LEADING_ZEROS.sub("", text)) if _CIDR.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _is_mapped(written: IPv4Interface | IPv6Interface) -> bool:
+    return isinstance(written, IPv6Interface) and written.ip.ipv4_mapped is not None
 
 
 def check_cluster_wide(entry: Entry, findings: Findings) -> None:
@@ -136,13 +177,13 @@ def _check_selection(words: Body, entry: Entry, path: _Path, findings: Findings)
     for field, selector in words.get("pods", {}).items():
         check_selector(selector, entry, (*path, "pods", field), findings)
     for index, text in enumerate(words.get("networks", ())):
-        try:
-            ip_interface(text)
-        except ValueError:
+        written = _interface(text)
+        if written is None or _is_mapped(written) or _LEADING_ZEROS.search(text):
             findings.fault(entry, (*path, "networks", index), f'"{text}": Invalid CIDR format provided')
-        else:
-            if "/" not in text:
-                findings.fault(entry, (*path, "networks", index), f'"{text}": Invalid CIDR format provided')
+    for field in ("networks", "domainNames"):  # x-kubernetes-list-type: set
+        for index, text in enumerate(words.get(field, ())):
+            if text in words[field][:index]:
+                findings.fault(entry, (*path, field, index), f'Duplicate value: "{text}"')
 
 
 def _check_rule_ports(rule: Body, peers: str, entry: Entry, path: _Path, findings: Findings) -> None:

@@ -27,7 +27,10 @@ _IMMUTABLE: Final = {
 }
 """Fields of `spec` that stay as they were created (pkg/apis/apps/validation, pkg/apis/batch/validation)."""
 
-_REASONS: Final = {"Required value: ": "FieldValueRequired", "Forbidden: ": "FieldValueForbidden"}
+_REASONS: Final = {
+    "Required value: ": "FieldValueRequired", "Forbidden: ": "FieldValueForbidden",
+    "Unsupported value: ": "FieldValueNotSupported", "Duplicate value: ": "FieldValueDuplicate",
+}
 """What the message of a fault begins with that is not about a wrong value, and the reason that it means."""
 
 _MUTABLE_OF_POD: Final = frozenset(["tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds"])

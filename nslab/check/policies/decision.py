@@ -19,6 +19,7 @@ from nslab.check.policies.model import (
 )
 from nslab.check.policies.reading import read
 from nslab.check.semantics import gateway
+from nslab.cluster.addons import NODE_LOCAL_IP, node_local
 from nslab.cluster.model import Cluster, Pod
 
 
@@ -38,6 +39,8 @@ class Evaluator:
     """The policies of a lab, read once."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._cached = node_local(cluster)
         self._pods = cluster.pods_by_ip
         self._nodes = {node.ip: node for node in cluster.nodes.values()}
         self._nodes |= {gateway(node): node for node in cluster.nodes.values()}
@@ -63,12 +66,20 @@ class Evaluator:
         self, source: str, destination: str, port: int, protocol: str = "TCP", *, translated: bool = False
     ) -> Decision:
         """As the function of this name."""
-        connection = Connection(self.end(source), self.end(destination), port, protocol.upper())
+        origin = self.end(source)
+        connection = Connection(origin, self._destination(destination, origin), port, protocol.upper())
         verdicts = [
             self._verdict(connection, direction, translated)
             for direction in ("egress", "ingress") if connection.subject(direction).pod
         ]
         return Decision(connection, tuple(verdicts))
+
+    def _destination(self, ip: str, origin: End) -> End:
+        """The other end. The address of NodeLocal DNSCache is one of every node's that has it: whoever goes there
+        means its own node."""
+        if ip == NODE_LOCAL_IP and origin.pod and origin.pod.node in self._cached:
+            return End(ip, node=self._cluster.nodes[origin.pod.node])
+        return self.end(ip)
 
     def _verdict(self, connection: Connection, direction: Direction, translated: bool) -> Verdict:
         pod, peer = connection.subject(direction).pod, connection.peer(direction)

@@ -53,8 +53,10 @@ def _of(evaluator: Evaluator, source: str, destination: str, port: Port, directi
 
 
 def _reach(direction: Direction, peer: str, verdicts: dict[Port, Verdict]) -> Reach:
+    # That a policy of the other direction leaves this one open is no decision of its.
     deciding = dict.fromkeys(
-        step.policy for verdict in verdicts.values() for step in verdict.steps if step.decides and step.policy
+        step.policy for verdict in verdicts.values() for step in verdict.steps
+        if step.decides and step.policy and (step.rule or not verdict.allowed)
     )
     return Reach(
         direction, peer, tuple(_names(port for port, verdict in verdicts.items() if verdict.allowed)),

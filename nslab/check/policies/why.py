@@ -59,9 +59,14 @@ class Answer:
             return "the policies forbid it, and it was let through"
         if denied & self.result.responders.keys():
             return f"the policies forbid {', '.join(sorted(denied & self.result.responders.keys()))}, which answered"
-        if self.predicted == "open" and self.result.detail.startswith("dropped in "):
+        if self.predicted == "open" and is_dropped(self.result):
             return f"the policies allow it, and it was {self.result.detail}"
         return ""
+
+
+def is_dropped(result: FlowResult) -> bool:
+    """Whether the kernel says that rules of policies have dropped a packet of the flow (`prober.probe`)."""
+    return result.detail.startswith("dropped in ")
 
 
 def ways(cluster: Cluster, source: Source, to: Destination, protocol: str) -> tuple[Way, ...]:
@@ -139,11 +144,11 @@ def text(answer: Answer) -> str:
 def _told(verdict: Verdict) -> Iterator[str]:
     yield f"  {verdict.direction} of {verdict.subject}: {'allowed' if verdict.allowed else 'DENIED'}"
     if not verdict.steps:
-        yield f"    {verdict.because}"
+        yield f"    * {verdict.because}"
     for step in verdict.steps:
-        mark = "*" if step.decides else " "
-        words = " ".join(filter(None, [step.policy, step.rule]))
-        yield f"   {mark}{step.tier}: {words + ': ' if words else ''}{step.says}"
+        tier = f"({step.tier} tier)" if step.tier in ("Admin", "Baseline") else ""
+        words = " ".join(filter(None, [step.policy, tier, step.rule]))
+        yield f"    {'*' if step.decides else ' '} {words + ': ' if words else ''}{step.says}"
 
 
 def _observed(answer: Answer) -> Iterator[str]:

@@ -41,7 +41,8 @@ Way = Literal["egress", "ingress", "own"]
 """Whose ports a chain looks at: a group's of one direction, or those that a Pod may reach of itself."""
 
 DROPS: Final = "drops"
-"""The dynamic set of dropped connections: original source, destination, protocol, source port, destination port."""
+"""The dynamic set of dropped connections: original source, destination, protocol, source port, destination port; of
+an ICMP echo its identifier, and its type and code, stand for the ports."""
 
 DROPS_KEPT: Final = 2
 """Seconds for which a dropped connection is remembered."""
@@ -81,7 +82,8 @@ def common_chains() -> tuple[Chain, ...]:
             Rule((goto("dropped"),)),
         )))
     recorded = [
-        Rule((Compare(META_L4PROTO, protocol.lower()), Record(DROPS, _DROPS_KEY, DROPS_KEPT))) for protocol in LINE
+        Rule((Compare(META_L4PROTO, protocol.lower()), Record(DROPS, _DROPS_KEY, DROPS_KEPT)))
+        for protocol in (*LINE, "ICMP")
     ]
     return (*chains, Chain("dropped", (*recorded, Rule((Counter(), DROP)))))
 
@@ -101,15 +103,20 @@ def own_map(direction: str) -> str:
     return f"{direction}-own"
 
 
-def chain_of(group: Group) -> str:
-    """The name of a group's chain: its policies', and its own named ports'. What its Pods may do is in its maps."""
+def name_of(group: Group) -> str:
+    """A group's name: its policies and its own named ports."""
     text = "\n".join((*group.policies, *(f"{port.name} {port.protocol} {port.number}" for port in group.ports)))
-    return f"{group.direction}-{short_digest(text)}"
+    return f"{group.direction} {text}"
+
+
+def _chain_of(group: Group, opening: Opening) -> str:
+    """The name of a group's chain. Where something else is open to blocks or to all others, it is another chain."""
+    return f"{group.direction}-{short_digest(f'{name_of(group)} {opening.blocks} {opening.others}')}"
 
 
 def group_chain(group: Group, opening: Opening) -> tuple[Chain, tuple[Set, ...]]:
     """A group's chain with its maps: peer Pods by address, then blocks of addresses, then all others."""
-    name, way, peer = chain_of(group), group.direction, _PEER[group.direction]
+    name, way, peer = _chain_of(group, opening), group.direction, _PEER[group.direction]
     pods: Elements = {(ip,): verdict(way, ports) for ip, ports in opening.pods.items()}
     blocks: Elements = {
         ((to_text(first), to_text(last)),): verdict(way, ports) for first, last, ports in opening.blocks
@@ -154,9 +161,9 @@ def ports_chain(way: Way, ports: Spans) -> Chain:
     """Passes what goes to one of the ports, which are neither all nor none."""
     name = ports_name(ports)
     rules = []
-    for protocol, numbers in _by_protocol(ports):
+    for protocol, numbers in by_protocol(ports):
         mine = Compare(META_L4PROTO, protocol.lower())
-        inside = () if _is_whole(numbers) else (InSet((CT_REPLY_PROTO_SRC,), f"{name}-{protocol.lower()}"),)
+        inside = () if is_whole(numbers) else (InSet((CT_REPLY_PROTO_SRC,), f"{name}-{protocol.lower()}"),)
         rules.append(Rule((mine, *inside, RETURN)))
     if ports[-1][1] == OTHERS:
         known = tuple(Compare(META_L4PROTO, protocol.lower(), negate=True) for protocol in LINE)
@@ -169,7 +176,7 @@ def ports_sets(ports: Spans) -> tuple[Set, ...]:
     return tuple(
         Set(f"{ports_name(ports)}-{protocol.lower()}", (INET_SERVICE,), dict.fromkeys(map(_number, numbers)),
             interval=True)
-        for protocol, numbers in _by_protocol(ports) if not _is_whole(numbers)
+        for protocol, numbers in by_protocol(ports) if not is_whole(numbers)
     )
 
 
@@ -177,13 +184,15 @@ def _number(span: Span) -> Key:
     return (span[0] if span[0] == span[1] else span,)
 
 
-def _by_protocol(ports: Spans) -> Iterator[tuple[str, Spans]]:
+def by_protocol(ports: Spans) -> Iterator[tuple[str, Spans]]:
+    """The ports as numbers, protocol by protocol."""
     for protocol, start in LINE.items():
         mine = common(ports, ((start, start + 65535),))
         if mine:
             yield protocol, tuple((first - start, last - start) for first, last in mine)
 
 
-def _is_whole(numbers: Spans) -> bool:
+def is_whole(numbers: Spans) -> bool:
+    """Whether these are all numbers that a protocol has."""
     return numbers == ((0, 65535),)
 
