@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from nslab.agent.merging import is_another, merged, wish
-from nslab.agent.pod_status import unmet_gates
 from nslab.api.kinds import KINDS
 from nslab.api.objects import Body, ClusterSpec, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
@@ -26,7 +25,10 @@ from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.cluster.workloads import controller
 from nslab.controllers.control_plane import ControlPlane
 from nslab.controllers.interface import Settings
+from nslab.controllers.metadata import key_of
+from nslab.controllers.pods import is_ready
 from nslab.errors import CapacityError
+from nslab.kubelet.pod_status import conditions_of, unmet_gates
 
 log = logging.getLogger("nslab.agent")
 
@@ -220,7 +222,8 @@ def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = No
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
     names = memo.one("names", nodes, lambda: frozenset(node.name for node in nodes))
     selectors = memo.row("selectors", [(body,) for body in bodies.get("Service", ())], _selecting)
-    selecting = memo.one("selecting", selectors, lambda: {"Endpoints": frozenset(filter(None, selectors))})  # no others
+    # Only of Endpoints does it matter who selects: for thousands of others a new Service would be a new cause.
+    selecting = memo.one("selecting", selectors, lambda: {"Endpoints": frozenset(filter(None, selectors))})
     there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
 
     def placed(kind: str) -> tuple[tuple[int, Object], ...]:
@@ -313,16 +316,6 @@ def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
     return {kind: list(bodies.values()) for kind, bodies in found.items()}
 
 
-def is_ready(pod: Body) -> bool:
-    """The Ready condition of a stored Pod."""
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions_of(pod))
-
-
-def conditions_of(pod: Body) -> list[Body]:
-    """The conditions of a stored Pod."""
-    return (pod.get("status") or {}).get("conditions") or []
-
-
 def _opens_or_closes(old: Body, body: Body) -> bool:
     """Whether a change of a Pod's status is one of its readiness gates."""
     if not body["spec"].get("readinessGates"):
@@ -354,11 +347,6 @@ def _matters(event: Event) -> bool:
         return True
     before, after = old["metadata"], body["metadata"]
     return any(before.get(key) != after.get(key) for key in (before.keys() | after.keys()) - _VERSIONS)
-
-
-def key_of(body: Body) -> str:
-    """NAMESPACE/NAME."""
-    return "/".join(_key(body))
 
 
 def objects(bodies: Bodies) -> tuple[Object, ...]:

@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from nslab.agent.containers import HOST_IMAGE
-from nslab.agent.store import Paths
 from nslab.api.faults import KIND as FAULT
 from nslab.api.objects import COREDNS, Body, LabSpec
 from nslab.apiserver.access import HOST, Access, access, kubeconfig
@@ -26,8 +24,10 @@ from nslab.apiserver.store import Store
 from nslab.cluster import naming
 from nslab.cluster.coredns import API_PORT, api_address, api_names
 from nslab.components.faults import QDISCS
+from nslab.kubelet.containers import HOST_IMAGE
 from nslab.linux import netns
 from nslab.linux.features import missing_qdisc
+from nslab.linux.lab_files import Paths
 
 log = logging.getLogger("nslab.agent")
 

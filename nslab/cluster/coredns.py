@@ -17,6 +17,7 @@ from nslab.api.objects import Body, LabSpec
 from nslab.cluster.dns_config import DnsConfig
 from nslab.cluster.ipam import KUBERNETES, service_addresses
 from nslab.cluster.ipv4 import parse_range, to_text
+from nslab.cluster.model import ADDON
 from nslab.cluster.naming import STATE_ROOT
 
 CONFIG_NAME = "coredns"
@@ -46,7 +47,7 @@ def api_names(lab: LabSpec) -> tuple[str, ...]:
 def api_objects(lab: LabSpec) -> Iterator[Body]:
     """Service default/kubernetes, and the address behind it."""
     namespace, _, name = KUBERNETES.partition("/")
-    labels = {"component": "apiserver", "provider": "kubernetes"}
+    labels = {"component": "apiserver", "provider": "kubernetes", **ADDON}
     yield {
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
@@ -69,9 +70,10 @@ def config(lab: LabSpec, others: DnsConfig) -> Body:
 
 
 def corefile(lab: LabSpec, others: DnsConfig) -> str:
-    """The Corefile (coredns.io/manual/configuration). Without other servers those of the Pods' resolv.conf are asked."""
-    kubeconfig, upstreams = f"{directory(lab.name)}/kubeconfig", others.upstreams or ("/etc/resolv.conf",)
-    main = _MAIN.format(domain=lab.cluster.domain, kubeconfig=kubeconfig, upstreams=" ".join(upstreams), metrics=_METRICS)
+    """The Corefile (coredns.io/manual/configuration). Without upstreams of `others` the Pods' resolv.conf has them."""
+    upstreams = " ".join(others.upstreams) or "/etc/resolv.conf"
+    kubeconfig = f"{directory(lab.name)}/kubeconfig"
+    main = _MAIN.format(domain=lab.cluster.domain, kubeconfig=kubeconfig, upstreams=upstreams, metrics=_METRICS)
     stubs = others.stub_domains.items()
     return main + "".join(_STUB.format(domain=domain, servers=" ".join(servers)) for domain, servers in stubs)
 

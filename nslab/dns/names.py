@@ -57,7 +57,7 @@ def outside(cluster: Cluster, host: Sequence[str] = ()) -> Outside:
     return Outside(
         tuple(asked) or (Server(internet_server(cluster)),),
         {domain: _servers(each) for domain, each in config.stub_domains.items()},
-        (Server(dns_ip),) if dns_ip else (), cluster.lab.zones, tuple(map(Server, host if wanted else ())),
+        (Server(dns_ip, tcp=True),) if dns_ip else (), cluster.lab.zones, tuple(map(Server, host if wanted else ())),
     )
 
 
