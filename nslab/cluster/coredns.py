@@ -70,7 +70,7 @@ def config(lab: LabSpec, others: DnsConfig) -> Body:
 
 
 def corefile(lab: LabSpec, others: DnsConfig) -> str:
-    """The Corefile (coredns.io/manual/configuration). Without upstreams of `others` the Pods' resolv.conf has them."""
+    """The Corefile (coredns.io/manual/configuration). Without upstreams of `others` its own resolv.conf has them."""
     upstreams = " ".join(others.upstreams) or "/etc/resolv.conf"
     kubeconfig = f"{directory(lab.name)}/kubeconfig"
     main = _MAIN.format(domain=lab.cluster.domain, kubeconfig=kubeconfig, upstreams=upstreams, metrics=_METRICS)
