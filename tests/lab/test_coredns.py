@@ -1,4 +1,4 @@
-"""CoreDNS in the place of kube-dns. Some tests need it; in the others a program stands in that begins as CoreDNS does:
+"""CoreDNS in the place of kube-dns. Some tests need it; in the others a program stands in that begins as it does:
 it reads the Corefile, asks the API, and says that it is ready."""
 
 from __future__ import annotations
