@@ -100,7 +100,6 @@ def _measured(nodes: int, services: int, endpoints: int) -> list[float]:
                 name, is_wanted = step(api, number)
                 answered = time.monotonic()
                 took.append(max(0.0, servers.wait(name, is_wanted) - answered) * 1000)
-                print(step.__name__, round(took[-1],1))
         servers.close()
     finally:
         nslab("down", "follow")
