@@ -25,6 +25,7 @@ from nslab.agent.lab import RETRY, Lab
 from nslab.agent.pace import Pace
 from nslab.agent.report import changes
 from nslab.agent.serving import Serving
+from nslab.api.objects import COREDNS
 from nslab.cluster.model import Cluster
 
 log = logging.getLogger("nslab.agent")
@@ -111,8 +112,10 @@ class Agent:
         """Once there is a lab: hear of its changes, and serve its API."""
         if self.lab.objects is not None and self.serving is None:
             self.lab.objects.on_change = self.wake
+            assert self.lab.state is not None
             admission = Admission(self.lab.objects.store, self._service_range)
-            self.serving = Serving(self.lab.paths, self.lab.objects.store, admission.admit)
+            lab = self.lab.state.manifest.lab
+            self.serving = Serving(self.lab.paths, self.lab.objects.store, admission.admit, lab)
             self.starting = self.loop.create_task(self.serving.start())
             self.starting.add_done_callback(lambda _: self.wake())
 
@@ -307,11 +310,13 @@ class Agent:
             self._end()
         self._release_waiters()
         now = time.monotonic()
-        if self.lab.unborn and now >= self.heard + QUIET:
+        if self.lab.unborn and now >= self.heard + self._quiet:
             self._deliver()
             due.append(0.0)
         elif self.lab.unborn:
-            due.append(self.heard + QUIET - now)
+            due.append(self.heard + self._quiet - now)
+        if self.serving is not None and self.lab.cluster is not None:
+            self.serving.tick(self.lab.cluster.lab)
         for caller in [caller for caller in self.callers if now >= caller.deadline]:
             self._forget(caller)
             caller.connection.close()
@@ -319,6 +324,11 @@ class Agent:
         due += [caller.deadline - now for caller in self.callers]
         self.pace.ticked(started, self.loop.time(), self.serving.server.answered if self.serving else 0)
         self._schedule(max(0.0, min(due)))
+
+    @property
+    def _quiet(self) -> float:
+        """CoreDNS asks for a new lab's objects, and its Pods are not ready before it has them."""
+        return 0.0 if self.lab.cluster and self.lab.cluster.lab.dns.engine == COREDNS else QUIET
 
     def _release_waiters(self) -> None:
         if not self.waiters:

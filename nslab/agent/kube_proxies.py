@@ -26,7 +26,7 @@ from nslab.cluster.model import Cluster, Node
 from nslab.cluster.static_pods import proxied
 from nslab.components.service_endpoints import without_local_endpoints
 from nslab.errors import KernelError, NslabError
-from nslab.linux.netns import entered, path
+from nslab.linux.netns import entered, inode
 from nslab.netstate.operations import ApplyTransaction, Batch
 from nslab.servers.kube_proxy_server import HEALTH_PORT, METRICS_PORT, KubeProxy, Served
 
@@ -84,11 +84,11 @@ class KubeProxies:
     def tick(self) -> None:
         """Listen where one does not, and leave a netns that is no longer its node's: a socket would keep it alive."""
         for one in self.running.values():
-            inode = _inode(one.netns)
-            if one.inode and one.inode != inode:
+            there = inode(one.netns)
+            if one.inode and one.inode != there:
                 self._close(one)
-            if inode and not one.inode:
-                self._listen(one, inode)
+            if there and not one.inode:
+                self._listen(one, there)
 
     # --- Their work
 
@@ -134,7 +134,7 @@ class KubeProxies:
 
     # --- Their ports
 
-    def _listen(self, one: _Running, inode: int) -> None:
+    def _listen(self, one: _Running, place: int) -> None:
         opened: list[tuple[int, socket.socket]] = []
         try:
             with entered(one.netns):
@@ -158,7 +158,7 @@ class KubeProxies:
             loop.add_reader(listening, self._accept, one, port, listening)
         for port in (0, *ADDRESSES):
             self._refused.pop((one.node, port), None)
-        one.inode, one.listening = inode, [listening for _, listening in opened]
+        one.inode, one.listening = place, [listening for _, listening in opened]
 
     def _accept(self, one: _Running, port: int, listening: socket.socket) -> None:
         with suppress(OSError):  # who asked has left, or there is no file descriptor to answer with
@@ -233,14 +233,6 @@ def _is_eligible(node: Node) -> bool:
     """Whether load balancers may send new connections to the node."""
     going = any(taint.key == TO_BE_DELETED for taint in node.taints)
     return not going and "deletionTimestamp" not in (node.body.get("metadata") or {})
-
-
-def _inode(netns: str) -> int:
-    """What tells a netns from the next one of its name; 0 where there is none."""
-    try:
-        return os.stat(path(netns)).st_ino
-    except OSError:
-        return 0
 
 
 def _snake(name: str) -> str:

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 
 from nslab import errors
-from nslab.agent import store
+from nslab.agent import coredns, store
 from nslab.agent.kube_proxies import KubeProxies
 from nslab.agent.listeners import listeners
 from nslab.agent.network import Network
@@ -256,6 +256,7 @@ class Lab:
 
     def _listen(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        coredns.configure(self.paths, cluster)
         self.containers.set(cluster)
         self._play(cluster)
         self.readiness.set(cluster)

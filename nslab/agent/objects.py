@@ -222,14 +222,15 @@ def manifest(lab: LabSpec, bodies: Bodies, known: Places, memo: Memo | None = No
     nodes = tuple(replace(node, labels=labels.get(node.name, node.labels)) for node in lab.nodes)
     names = memo.one("names", nodes, lambda: frozenset(node.name for node in nodes))
     selectors = memo.row("selectors", [(body,) for body in bodies.get("Service", ())], _selecting)
-    selecting = memo.one("selecting", selectors, lambda: frozenset(filter(None, selectors)))
+    # Only of Endpoints does it matter who selects: for thousands of others a new Service would be a new cause.
+    selecting = memo.one("selecting", selectors, lambda: {"Endpoints": frozenset(filter(None, selectors))})
     there = {kind: tuple(bodies[kind]) for kind in sorted(NETWORK & bodies.keys())}
 
     def placed(kind: str) -> tuple[tuple[int, Object], ...]:
-        causes = [(body, kind, known, names, selecting) for body in there[kind]]
+        causes = [(body, kind, known, names, selecting.get(kind, frozenset())) for body in there[kind]]
         return tuple(filter(None, memo.row(f"objects {kind}", causes, _placed)))
 
-    kinds = {kind: (those, known, names, selecting) for kind, those in there.items()}
+    kinds = {kind: (those, known, names, selecting.get(kind)) for kind, those in there.items()}
     found = tuple(memo.each("objects", kinds, placed).values())
     together = memo.one("manifest", found, lambda: tuple(
         item for _, item in sorted(chain.from_iterable(found), key=itemgetter(0))

@@ -46,6 +46,7 @@ def _dns(spec: Body) -> DnsSpec:
         engine=spec.get("engine", default.engine),
         upstream=spec.get("upstream", default.upstream),
         node_local=spec.get("nodeLocal", default.node_local),
+        coredns=spec.get("coredns", default.coredns),
     )
 
 

@@ -51,14 +51,19 @@ class VpcSpec:
     mtu: int = 1460
 
 
+COREDNS = "coredns"
+
+
 @dataclass(frozen=True, slots=True)
 class DnsSpec:
-    """`spec.dns` of the Lab. `engine` is "kube-dns" or "none". `upstream` is "host" where the host's name servers are
-    asked for names that the lab does not know, else empty."""
+    """`spec.dns` of the Lab. `engine` is "kube-dns", COREDNS or "none". `upstream` is "host" where the host's name
+    servers are asked for names that the lab does not know, else empty. `coredns` is CoreDNS's program: a path, or a
+    name on PATH."""
 
     engine: str = "kube-dns"
     upstream: str = ""
     node_local: bool = False
+    coredns: str = "coredns"
 
 
 Zones = dict[str, dict[str, tuple[str, ...]]]

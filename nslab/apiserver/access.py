@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +58,22 @@ class Access:
         return listening
 
 
-def access(directory: Path) -> Access:
-    """The access kept in `directory`, made there first where it is not complete."""
+def access(directory: Path, hosts: Sequence[str] = ()) -> Access:
+    """The access kept in `directory`, made there first where it is not complete: then the server's certificate holds
+    for these names and addresses beside those of the loopback."""
     names = ("ca.crt", "server.crt", "server.key", "token")
     if not all((directory / name).is_file() for name in names):
-        _make(directory)
+        _make(directory, hosts)
     return Access(directory, (directory / "token").read_text(), (directory / "ca.crt").read_text())
 
 
-def kubeconfig(lab: str, port: int, granted: Access, namespace: str = "default") -> str:
-    """A kubeconfig file (in JSON, which is YAML) with one context, named `nslab-LAB`."""
+def kubeconfig(lab: str, address: str, granted: Access, namespace: str = "default") -> str:
+    """A kubeconfig file (in JSON, which is YAML) for the API at HOST:PORT, with one context, named `nslab-LAB`."""
     from base64 import b64encode
 
     name = f"nslab-{lab}"
     cluster = {
-        "server": f"https://{HOST}:{port}",
+        "server": f"https://{address}",
         "certificate-authority-data": b64encode(granted.ca.encode()).decode(),
     }
     content = {
@@ -92,13 +94,13 @@ def _write(path: Path, content: str) -> None:
     os.rename(temporary, path)
 
 
-def _make(directory: Path) -> None:
+def _make(directory: Path, hosts: Sequence[str]) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority = _certificate("nslab authority", authority_key.public_key(), authority_key, None)
-    server = _certificate("nslab", server_key.public_key(), authority_key, authority)
+    authority = _certificate("nslab authority", authority_key.public_key(), authority_key, None, ())
+    server = _certificate("nslab", server_key.public_key(), authority_key, authority, hosts)
     pem = serialization.Encoding.PEM
     key = server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write(directory / "ca.crt", authority.public_bytes(pem).decode())
@@ -108,11 +110,12 @@ def _make(directory: Path) -> None:
 
 
 def _certificate(
-    name: str, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None
+    name: str, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None,
+    hosts: Sequence[str],
 ) -> x509.Certificate:
-    """A certificate of `key`: the authority's own without `issuer`, else one of a server on the loopback."""
+    """A certificate of `key`: the authority's own without `issuer`, else one of a server on the loopback and at these
+    `hosts`."""
     from datetime import UTC, datetime, timedelta
-    from ipaddress import ip_address
 
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -131,11 +134,22 @@ def _certificate(
         .add_extension(_key_usage(leaf), critical=True)
     )
     if leaf:
-        names = [x509.DNSName("localhost"), x509.DNSName("kubernetes"), x509.IPAddress(ip_address(HOST))]
+        names = [_general_name(host) for host in ("localhost", "kubernetes", HOST, *hosts)]
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(usage, critical=False)
     return builder.sign(signer, SHA256())
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    from ipaddress import ip_address
+
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _key_usage(leaf: bool) -> x509.KeyUsage:

@@ -60,11 +60,12 @@ class Server:
         loop = asyncio.get_running_loop()
         self._listening.append(await loop.create_unix_server(lambda: _Connection(self, trusted=True), sock=listening))
 
-    async def listen_tls(self, listening: socket.socket, context: ssl.SSLContext) -> None:
-        """Accept TLS connections, whose every request must bear the token."""
+    async def listen_tls(self, listening: socket.socket, context: ssl.SSLContext) -> asyncio.Server:
+        """Accept TLS connections, whose every request must bear the token, until what this returns is closed."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Connection(self, trusted=False), sock=listening, ssl=context)
         self._listening.append(server)
+        return server
 
     def close(self) -> None:
         """Stop listening, and cut off who is connected."""

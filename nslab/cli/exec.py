@@ -55,12 +55,12 @@ def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int
     from nslab.linux.process import exec_in
 
     require_privilege("entering a netns")
-    netns = netns_of(client.snapshot(client.pick(lab)).cluster, reference)
+    netns, files = place_of(client.snapshot(client.pick(lab)).cluster, reference)
     if not stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout.flush()
     try:
-        exec_in(netns, argv)
+        exec_in(netns, argv, files_of=files)
     except FileNotFoundError as error:
         if error.filename and str(error.filename).endswith(f"/{netns}"):
             raise NotFoundError(f"{reference}: its netns {netns} is gone", hint="`nslab up` makes it again") from None
@@ -69,15 +69,16 @@ def run(reference: str, argv: list[str], lab: str | None, *, stdin: bool) -> int
         return _refuse(CANNOT_EXECUTE, f"{argv[0]}: cannot be executed")
 
 
-def netns_of(cluster: Cluster, reference: str) -> str:
-    """The name of the netns that packets of `reference` leave from."""
+def place_of(cluster: Cluster, reference: str) -> tuple[str, str]:
+    """The name of the netns that packets of `reference` leave from, and that of a Pod's own files."""
     from nslab.check.references import sources
     from nslab.cluster import naming
 
     own = {"vpc": naming.vpc_netns, "internet": naming.internet_netns}
     if reference in own:
-        return own[reference](cluster.lab.name)
-    return sources(cluster, reference)[0].netns
+        return own[reference](cluster.lab.name), ""
+    source = sources(cluster, reference)[0]
+    return source.netns, naming.pod_files(cluster.lab.name, cluster.pods[source.pod]) if source.pod else ""
 
 
 def _refuse(status: int, message: str) -> int:

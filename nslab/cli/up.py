@@ -115,14 +115,20 @@ def standby() -> Iterator[StandbyAgent]:
 
 
 def read(paths: tuple[str, ...], lab: str | None, ignore_unknown: bool, progress: Progress | None = None) -> Manifest:
-    """What the files say, under the name `lab` where one is given. Raises ManifestError with every fault."""
+    """What the files say, under the name `lab` where one is given. Raises ManifestError with every fault, and
+    FeatureError where they want CoreDNS and it is not there."""
     from dataclasses import replace
     from functools import partial
 
     from nslab.api.decode import decode
+    from nslab.api.objects import COREDNS
 
     reading = partial(progress, "read") if progress else None
     manifest = decode(paths, ignore_unknown=ignore_unknown, stdin=sys.stdin, progress=reading)
+    if manifest.lab.dns.engine == COREDNS:
+        from nslab.linux.features import require_coredns
+
+        require_coredns(manifest.lab.dns.coredns)
     return replace(manifest, lab=replace(manifest.lab, name=lab)) if lab else manifest
 
 

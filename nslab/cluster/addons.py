@@ -13,7 +13,9 @@ from dataclasses import replace
 from nslab import __version__
 from nslab.api.defaults import set_defaults
 from nslab.api.kinds import find
-from nslab.api.objects import Body, Manifest, Object
+from nslab.api.objects import COREDNS, Body, LabSpec, Manifest, Object
+from nslab.cluster import coredns
+from nslab.cluster.dns_config import dns_config
 from nslab.cluster.model import ADDON, Cluster, ContainerPort, Pod
 
 NAMESPACE = "kube-system"
@@ -31,8 +33,11 @@ def with_addons(manifest: Manifest) -> Manifest:
     """The manifest with the objects of cluster DNS that it wants and does not bring itself."""
     dns = manifest.lab.dns
     found: list[Body] = []
-    if dns.engine == "kube-dns":
+    if dns.engine != "none":
         found += _kube_dns(manifest)
+        if dns.engine == COREDNS:
+            others = dns_config(manifest.objects)
+            found += [coredns.config(manifest.lab, others), *coredns.api_objects(manifest.lab)]
         if dns.node_local and not any(_serves(item, NODE_LOCAL_NAME) for item in manifest.objects):
             found.append(_node_local())
     written = {(item.kind, item.namespace, item.name) for item in manifest.objects}
@@ -51,7 +56,7 @@ def _kube_dns(manifest: Manifest) -> Iterator[Body]:
     if service is None:
         yield _service()
     if selector == {_APP: DNS_NAME} and not any(_serves(item, DNS_NAME) for item in manifest.objects):
-        yield _deployment(min(REPLICAS, len(manifest.lab.nodes)))
+        yield _deployment(manifest.lab)
 
 
 def _is(item: Object, kind: str, name: str) -> bool:
@@ -70,7 +75,8 @@ def _object(body: Body, where: str) -> Object:
     kind = find(body["apiVersion"], body["kind"])
     assert kind is not None
     set_defaults(kind, body)
-    return Object(body["apiVersion"], body["kind"], NAMESPACE, body["metadata"]["name"], body, where)
+    metadata = body["metadata"]
+    return Object(body["apiVersion"], body["kind"], metadata["namespace"], metadata["name"], body, where)
 
 
 def _service() -> Body:
@@ -87,25 +93,32 @@ def _service() -> Body:
     }
 
 
-def _deployment(replicas: int) -> Body:
+def _deployment(lab: LabSpec) -> Body:
+    replicas = min(REPLICAS, len(lab.nodes))
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "10%", "maxUnavailable": 0}}
     spec = {"replicas": replicas, "strategy": strategy}
-    return _workload("Deployment", DNS_NAME, "kubedns", spec, {"priorityClassName": "system-cluster-critical"})
+    container = coredns.container(lab) if lab.dns.engine == COREDNS else _played(DNS_NAME, "kubedns")
+    return _workload("Deployment", DNS_NAME, container, spec, {"priorityClassName": "system-cluster-critical"})
 
 
 def _node_local() -> Body:
     spec = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}}}
     more = {"priorityClassName": "system-node-critical", "hostNetwork": True}
-    return _workload("DaemonSet", NODE_LOCAL_NAME, "node-cache", spec, more)
+    return _workload("DaemonSet", NODE_LOCAL_NAME, _played(NODE_LOCAL_NAME, "node-cache"), spec, more)
 
 
-def _workload(kind: str, name: str, container: str, spec: Body, more: Body) -> Body:
+def _played(name: str, container: str) -> Body:
+    """A container that the responder plays."""
+    return {"name": container, "image": f"nslab/{name}:{__version__}"}
+
+
+def _workload(kind: str, name: str, container: Body, spec: Body, more: Body) -> Body:
     labels = {_APP: name, **ADDON}
     ports = [{"name": port, "containerPort": 53, "protocol": protocol} for port, protocol in _PORTS]
     pod = {
         **more,
         "tolerations": [{"operator": "Exists"}],  # a lab without a node that takes everybody still has its DNS
-        "containers": [{"name": container, "image": f"nslab/{name}:{__version__}", "ports": ports}],
+        "containers": [{**container, "ports": [*ports, *container.get("ports", ())]}],
         "dnsPolicy": "Default",
     }
     template = {"metadata": {"labels": labels}, "spec": pod}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
-from nslab.cluster.endpoints import EndpointSource, Places, Selector, SelectorIndex, written
+from nslab.cluster.endpoints import EndpointSource, LabelIndex, Places, written
 from nslab.cluster.faults import faults, possible
 from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.memo import Memo
@@ -47,7 +47,7 @@ def allocate(
     pods, pod_ips = _pods(manifest, pending, places, nodes, inferred, ready, leases, cursors, memo)
     return Cluster(
         lab, objects, nodes, dict(zip([pod.key for pod in pending], pods, strict=True)),
-        _services(objects, service_objects, pods, selected, nodes, grants, memo), clients,
+        _services(objects, service_objects, pods, selected, nodes, asked, grants, memo), clients,
         Leases(
             {node.name: node.ip for node in nodes.values()},
             {node.name: node.pod_range for node in nodes.values()},
@@ -64,36 +64,26 @@ def _selected(
     pending: Sequence[PendingPod], service_objects: tuple[Object, ...], memo: Memo
 ) -> Mapping[str, Sequence[int]]:
     """The positions of the Pods that each Service selects."""
-    selectors = memo.row("selector", [(item,) for item in service_objects], _selector)
-    index = memo.one("selectors", selectors, lambda: SelectorIndex(dict(selectors)))
-    selecting = memo.row(
-        "selecting", [(pod, index) for pod in pending], lambda pod, index: index.selecting(pod.namespace, pod.labels)
-    )
-
-    def selected() -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {key: [] for key in index.keys}
-        for position, keys in enumerate(selecting):
-            for key in keys:
-                found[key].append(position)
-        return found
-
-    return memo.one("selected", (index, selecting), selected)
+    index = memo.one("labels", (pending,), lambda: LabelIndex((pod.namespace, pod.labels) for pod in pending))
+    found = memo.row("selected", [(item, index) for item in service_objects], _selected_by)
+    return memo.one("selected", (found,), lambda: dict(found))
 
 
-def _selector(item: Object) -> tuple[str, Selector]:
-    return services.key(item), (item.namespace, item.body["spec"].get("selector") or {})
+def _selected_by(item: Object, index: LabelIndex) -> tuple[str, tuple[int, ...]]:
+    return services.key(item), index.selected(item.namespace, item.body["spec"].get("selector") or {})
 
 
 def _services(
     objects: Iterable[Object], service_objects: Iterable[Object], pods: tuple[Pod, ...],
-    selected: Mapping[str, Sequence[int]], nodes: Mapping[str, Node], grants: services.Grants, memo: Memo,
+    selected: Mapping[str, Sequence[int]], nodes: Mapping[str, Node], asked: Sequence[services.Requests],
+    grants: services.Grants, memo: Memo,
 ) -> dict[str, Service]:
     by_hand = written(objects)
     zones = {name: node.zone for name, node in nodes.items()}
     addresses = memo.row("own addresses", [(pod,) for pod in pods], _own_address) if by_hand else ()
     around = memo.one("places", (zones, addresses), lambda: Places(zones, dict(filter(None, addresses))))
     zoned = memo.one("zones", (zones,), lambda: Places(zones, {}))  # Pods that are selected bring their addresses
-    given = memo.row("given", [(item, grants) for item in service_objects], lambda item, grants: grants.of(item))
+    given = memo.one("given", (asked, grants), lambda: [*map(grants.of, asked)])
     behind = memo.one("behind", (selected, pods), lambda: [
         tuple(map(pods.__getitem__, positions)) for positions in selected.values()
     ])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,29 +12,24 @@ SAME_ZONE = ("PreferClose", "PreferSameZone")
 """Values of trafficDistribution that keep traffic in its zone where they can."""
 
 
-Selector = tuple[str, Mapping[str, str]]
-"""The namespace of a Service, and the labels that it wants of Pods; none select nothing."""
+class LabelIndex:
+    """Pods, by position, under each of their labels, so that a selector is only shown those that have its rarest."""
 
+    def __init__(self, pods: Iterable[tuple[str, Mapping[str, str]]]) -> None:
+        self._labels: list[Mapping[str, str]] = []
+        self._having: dict[tuple[str, str, str], list[int]] = {}
+        for position, (namespace, labels) in enumerate(pods):
+            self._labels.append(labels)
+            for key, value in labels.items():
+                self._having.setdefault((namespace, key, value), []).append(position)
 
-class SelectorIndex:
-    """Services by the rarest label that their selector wants, so that a Pod is only shown to those that may select
-    it. `keys` are those of all Services."""
-
-    def __init__(self, selectors: Mapping[str, Selector]) -> None:
-        self.keys = tuple(selectors)
-        wanted = Counter(
-            (namespace, *label) for namespace, selector in selectors.values() for label in selector.items()
-        )
-        self._by_label: dict[tuple[str, str, str], list[tuple[str, Mapping[str, str]]]] = {}
-        for key, (namespace, selector) in selectors.items():
-            if selector:
-                rarest = min(((namespace, *label) for label in selector.items()), key=wanted.__getitem__)
-                self._by_label.setdefault(rarest, []).append((key, selector))
-
-    def selecting(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
-        """The keys of the Services that select a Pod with these labels."""
-        found = (each for label in labels.items() for each in self._by_label.get((namespace, *label), ()))
-        return [key for key, selector in found if len(selector) == 1 or selector.items() <= labels.items()]
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[int, ...]:
+        """The Pods of a namespace that have all these labels, in order; none where no label is asked for."""
+        if not selector:
+            return ()
+        having = [self._having.get((namespace, key, value), ()) for key, value in selector.items()]
+        rarest, wanted = min(having, key=len), selector.items()
+        return tuple(each for each in rarest if len(having) == 1 or wanted <= self._labels[each].items())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

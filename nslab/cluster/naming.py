@@ -37,8 +37,11 @@ def client_netns(lab: str, client: str) -> str:
 
 def pod_netns(lab: str, pod: Pod) -> str:
     """The netns a Pod lives in: its own, or its node's with hostNetwork."""
-    if pod.host_network:
-        return node_netns(lab, pod.node)
+    return node_netns(lab, pod.node) if pod.host_network else pod_files(lab, pod)
+
+
+def pod_files(lab: str, pod: Pod) -> str:
+    """The directory below /etc/netns with a Pod's own files: that of its netns, if it has one."""
     return _bounded(f"{lab}.pod.{pod.namespace}.{pod.name}")
 
 

@@ -61,6 +61,12 @@ Hosts = list[tuple[str, tuple[str, ...]]]
 """Lines of a hosts file beside those of localhost: an address and its names."""
 
 
+def aliases_of(pod: Pod) -> Hosts:
+    """The lines of a Pod's hostAliases."""
+    spec: Body = pod.body.get("spec") or {}
+    return [(alias["ip"], tuple(alias.get("hostnames") or ())) for alias in spec.get("hostAliases") or ()]
+
+
 def pod_hosts(pod: Pod, domain: str) -> tuple[Hosts, Hosts]:
     """A Pod's own line (with the fully qualified name if it has a subdomain), and those of its hostAliases."""
     spec: Body = pod.body.get("spec") or {}
@@ -68,8 +74,7 @@ def pod_hosts(pod: Pod, domain: str) -> tuple[Hosts, Hosts]:
     names: tuple[str, ...] = (hostname,)
     if spec.get("subdomain"):
         names = f"{hostname}.{spec['subdomain']}.{pod.namespace}.svc.{domain}", hostname
-    aliases = [(alias["ip"], tuple(alias.get("hostnames") or ())) for alias in spec.get("hostAliases") or ()]
-    return [(pod.ip, names)], aliases
+    return [(pod.ip, names)], aliases_of(pod)
 
 
 def machine_hosts(cluster: Cluster, client: Client | None = None) -> Hosts:
@@ -94,7 +99,7 @@ class Resolvers:
     def hosts(self, pod: Pod | None, client: Client | None = None) -> dict[str, str]:
         """The addresses that the hosts file of a Pod, of a client or (with neither) of a node gives to names."""
         if pod is None or pod.host_network:
-            lines = machine_hosts(self._cluster, client)
+            lines = [*machine_hosts(self._cluster, client), *(aliases_of(pod) if pod else ())]
         else:
             own, aliases = pod_hosts(pod, self._domain)
             lines = [*own, *aliases]

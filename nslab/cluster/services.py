@@ -38,10 +38,9 @@ class Grants:
     load_balancer_ips: Mapping[str, str]
     numbers: Mapping[str, int]
 
-    def of(self, item: Object) -> tuple[str | int | None, ...]:
+    def of(self, one: Requests) -> tuple[str | int | None, ...]:
         """All that one Service was given."""
-        service = key(item)
-        holders = [port_holder(service, port) for port in item.body["spec"].get("ports") or ()]
+        service, holders = one.key, [each.holder for each in one.numbers]
         ports = (*map(self.node_ports.get, holders), *map(self.numbers.get, holders))
         check = self.node_ports.get(health_check_holder(service))
         return (self.cluster_ips.get(service), self.load_balancer_ips.get(service), check, *ports)

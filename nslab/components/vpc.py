@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nslab.api.objects import COREDNS
 from nslab.cluster import naming
 from nslab.cluster.ipv4 import parse_range, to_int
 from nslab.cluster.memo import Memo
@@ -163,8 +164,15 @@ def _firewall(cluster: Cluster) -> Table:
             "from the internet, only external addresses can be connected to",
         ),
     ))
+    at_the_gateway = Chain("input", hook=Hook("filter", "input", 0), rules=(
+        Rule(
+            (Compare(META_IIFNAME, EDGE_LINK), CtState(("new",)), Counter(), DROP),
+            "the Kubernetes API listens here, and not for the internet",
+        ),
+    ))
+    edge = (at_the_edge, at_the_gateway) if cluster.lab.dns.engine == COREDNS else (at_the_edge,)
     if cluster.lab.cluster.mode != "VPCNative":
-        return Table("ip", "vpc", chains=(at_the_edge,), comment=owner(cluster.lab.name))
+        return Table("ip", "vpc", chains=edge, comment=owner(cluster.lab.name))
     spoofing = Chain("anti-spoofing", hook=Hook("filter", "prerouting", -300), rules=(
         Rule(
             (
@@ -176,7 +184,7 @@ def _firewall(cluster: Cluster) -> Table:
             "a host sends from its own address, its alias range, or a load balancer's (direct server return)",
         ),
     ))
-    return Table("ip", "vpc", (spoofing, at_the_edge), _source_sets(cluster), owner(cluster.lab.name))
+    return Table("ip", "vpc", (spoofing, *edge), _source_sets(cluster), owner(cluster.lab.name))
 
 
 def _source_sets(cluster: Cluster) -> tuple[Set, ...]:

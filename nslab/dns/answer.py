@@ -11,10 +11,11 @@ from nslab.dns.wire import Query, Reply
 
 
 class Server(NamedTuple):
-    """Where a name server listens."""
+    """Where a name server listens, and whether it is asked over TCP only."""
 
     ip: str
     port: int = 53
+    tcp: bool = False
 
 
 class View(Protocol):

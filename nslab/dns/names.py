@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from nslab.cluster.addons import DNS_NAME, NAMESPACE
+from nslab.cluster.dns_config import dns_config
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Service
 from nslab.cluster.render import SYSTEM_NAMESPACES
@@ -48,36 +48,22 @@ def of_service(service: Service) -> ServiceNames:
 def outside(cluster: Cluster, host: Sequence[str] = ()) -> Outside:
     """How names are resolved that are not the cluster's; `host` are the servers that the host itself asks.
 
-    ConfigMap kube-system/kube-dns may name other servers, and some for domains of their own. What cannot be read
-    counts as not written, as kube-dns has it.
+    ConfigMap kube-system/kube-dns may name other servers, and some for domains of their own.
     """
-    config = next((
-        item.body.get("data") or {} for item in cluster.objects
-        if (item.kind, item.namespace, item.name) == ("ConfigMap", NAMESPACE, DNS_NAME)
-    ), {})
     dns_ip = _dns_ip(cluster)
-    asked = [server for server in _servers(_json(config, "upstreamNameservers")) if server.ip != dns_ip]
-    stubs = _json(config, "stubDomains")
+    config = dns_config(cluster.objects)
+    asked = [server for server in _servers(config.upstreams) if server.ip != dns_ip]
     wanted = cluster.lab.dns.upstream == "host"
     return Outside(
         tuple(asked) or (Server(internet_server(cluster)),),
-        {domain: _servers(each) for domain, each in stubs.items()} if isinstance(stubs, dict) else {},
-        (Server(dns_ip),) if dns_ip else (), cluster.lab.zones, tuple(map(Server, host if wanted else ())),
+        {domain: _servers(each) for domain, each in config.stub_domains.items()},
+        (Server(dns_ip, tcp=True),) if dns_ip else (), cluster.lab.zones, tuple(map(Server, host if wanted else ())),
     )
 
 
-def _json(config: dict[str, str], field: str) -> object:
-    try:
-        return json.loads(config.get(field) or "null")
-    except ValueError:
-        return None
-
-
-def _servers(listed: object) -> tuple[Server, ...]:
-    """Servers written as IP or IP:PORT."""
-    texts = [text for text in listed if isinstance(text, str)] if isinstance(listed, Iterable) else []
-    parts = [text.partition(":") for text in texts]
-    return tuple(Server(ip, int(port or 53)) for ip, _, port in parts if port.isdecimal() or not port)
+def _servers(texts: Iterable[str]) -> tuple[Server, ...]:
+    parts = (text.partition(":") for text in texts)
+    return tuple(Server(ip, int(port or 53)) for ip, _, port in parts)
 
 
 def order(now: Names, resolved: Outside, former: Names | None, before: Outside | None) -> dict[str, object]:

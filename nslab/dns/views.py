@@ -15,6 +15,8 @@ from nslab.dns.wire import Reply
 CLUSTER, NODE_LOCAL, INTERNET = "cluster", "node-local", "internet"
 """The kinds of name servers: in a kube-dns Pod, the cache of a node, and the one on the internet side."""
 
+_REVERSE = ((b"in-addr", b"arpa"), (b"ip6", b"arpa"))
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -46,22 +48,18 @@ def decode_outside(value: Mapping[str, Any]) -> Outside:
 
 
 def _servers(rows: Sequence[Sequence[Any]]) -> tuple[Server, ...]:
-    return tuple(Server(str(ip), int(port)) for ip, port in rows)
+    return tuple(Server(str(ip), int(port), bool(tcp)) for ip, port, tcp in rows)
 
 
-class ClusterView:
-    """A kube-dns Pod: the cluster's zone, and servers for other names by their longest suffix."""
+class _Forwarding:
+    """Servers for names outside the cluster, by their longest suffix."""
 
-    def __init__(self, zone: ClusterZone, outside: Outside) -> None:
-        self._zone = zone
+    def __init__(self, outside: Outside) -> None:
         self._upstreams = outside.upstreams
         self._stubs = {
             wire.labels_of(wire.encode_name(domain.lower())): servers
             for domain, servers in outside.stub_domains.items()
         }
-
-    def lookup(self, name: bytes, kind: int) -> tuple[Reply, bytes] | None:
-        return self._zone.lookup(name, kind)
 
     def servers(self, name: bytes) -> Sequence[Server]:
         if self._stubs:
@@ -72,17 +70,33 @@ class ClusterView:
         return self._upstreams
 
 
-class NodeLocalView:
-    """A node's cache: it knows nothing by itself, and asks the cluster's DNS Service."""
+class ClusterView(_Forwarding):
+    """A kube-dns Pod: the cluster's zone, and servers for other names."""
 
-    def __init__(self, outside: Outside) -> None:
-        self._servers = outside.cluster
+    def __init__(self, zone: ClusterZone, outside: Outside) -> None:
+        super().__init__(outside)
+        self._zone = zone
+
+    def lookup(self, name: bytes, kind: int) -> tuple[Reply, bytes] | None:
+        return self._zone.lookup(name, kind)
+
+
+class NodeLocalView(_Forwarding):
+    """A node's cache: it knows nothing by itself. It asks the cluster's DNS Service for the cluster's names, and for
+    other names those that kube-dns would ask (kubernetes/cluster/addons/dns/nodelocaldns)."""
+
+    def __init__(self, zone: ClusterZone, outside: Outside) -> None:
+        super().__init__(outside)
+        self._zone = zone
+        self._cluster = outside.cluster
 
     def lookup(self, name: bytes, kind: int) -> tuple[Reply, bytes] | None:
         return None
 
     def servers(self, name: bytes) -> Sequence[Server]:
-        return self._servers
+        labels = wire.labels_of(name.lower())
+        own = labels[-len(self._zone.domain) :] == self._zone.domain or labels[-2:] in _REVERSE
+        return self._cluster if own else super().servers(name)
 
 
 class InternetView:

@@ -259,6 +259,7 @@ class Containers:
                     env={**environment(pod, container), MARK: known.mark(self.paths.lab)},
                     cwd=container.working_dir or "/",
                     log_fd=file.fileno(),
+                    files_of=naming.pod_files(cluster.lab.name, pod),
                 )
                 known.start_time = process.start_time(known.pid)
             except OSError as error:

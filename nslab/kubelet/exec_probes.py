@@ -14,6 +14,8 @@ OUTPUT = 10 * 1024
 """Bytes of what a command prints that are kept (pkg/probe/exec)."""
 
 Report = Callable[[ProbeOutcome], None]
+Place = tuple[str, str]
+"""The name of a netns, and that of the Pod's own files."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class ExecProbes:
         self._commands: list[_Command] = []
 
     def run(
-        self, netns: str, environment: Mapping[str, str], cwd: str, command: Sequence[str], timeout: float,
+        self, place: Place, environment: Mapping[str, str], cwd: str, command: Sequence[str], timeout: float,
         report: Report,
     ) -> None:
         """Start a command that has `timeout` seconds. `report` is called within this method where it cannot be
@@ -44,7 +46,9 @@ class ExecProbes:
         line = " ".join(command)
         printed = os.memfd_create("probe", os.MFD_CLOEXEC)
         try:
-            pid = process.spawn_in(netns, list(command), env=dict(environment), cwd=cwd, log_fd=printed)
+            pid = process.spawn_in(
+                place[0], list(command), env=dict(environment), cwd=cwd, log_fd=printed, files_of=place[1]
+            )
         except OSError as error:
             os.close(printed)
             report(ProbeOutcome(ERROR, f'failed to exec "{line}": {error.strerror}'))

@@ -180,7 +180,8 @@ class Readiness:
 
     def _probed(self, cluster: Cluster, pod: Pod, container: Container) -> ProbedContainer:
         lab = cluster.lab.name
-        place = naming.pod_netns(lab, pod), environment(pod, container), container.working_dir or "/"
+        where = naming.pod_netns(lab, pod), naming.pod_files(lab, pod)
+        place = where, environment(pod, container), container.working_dir or "/"
         return ProbedContainer(
             naming.node_netns(lab, pod.node),
             pod.ip,

@@ -12,6 +12,7 @@ from errno import ENOENT, EOPNOTSUPP
 from functools import cache
 from struct import pack
 
+from nslab.errors import FeatureError
 from nslab.linux import netns, qdisc
 from nslab.linux.netlink import (
     NLM_F_CREATE,
@@ -32,6 +33,7 @@ from nslab.nft.transaction import difference
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _CLONE_NEWUSER = 0x10000000
 _RTM_NEWNEXTHOP = 104
+_GET_COREDNS = "put CoreDNS's one file (coredns.io) on PATH, or name it in spec.dns.coredns"
 _OPEN_FILES = 4096
 """Sockets of a lab with a thousand Pods, with room to spare."""
 
@@ -253,10 +255,25 @@ def _tools() -> Iterator[Feature]:
     yield _tool("nft", ["--version"], "looking at the rules of a lab by hand", "apt install nftables")
 
 
+    yield _tool("coredns", ["-version"], "spec.dns.engine: coredns", _GET_COREDNS)
+
+
+def require_coredns(program: str) -> None:
+    """Raise FeatureError where there is no such program, a path or a name on PATH."""
+    from shutil import which
+
+    if which(program) is None:
+        where = "" if "/" in program else " on PATH"
+        raise FeatureError(
+            f"spec.dns.engine: coredns runs CoreDNS's program, and there is no {program}{where}",
+            hint=f"{_GET_COREDNS}; or take engine: kube-dns, which needs nothing",
+        )
+
+
 def _tool(name: str, arguments: list[str], needed_for: str, remedy: str) -> Feature:
     from shutil import which
     from subprocess import run
 
     path = which(name)
-    version = run([path, *arguments], capture_output=True, text=True, check=False).stdout.strip() if path else ""
-    return Feature(name, path is not None, needed_for, remedy, False, version)
+    printed = run([path, *arguments], capture_output=True, text=True, check=False).stdout if path else ""
+    return Feature(name, path is not None, needed_for, remedy, False, printed.strip().partition("\n")[0])

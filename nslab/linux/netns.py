@@ -69,6 +69,14 @@ def path(name: str) -> str:
     return f"{NETNS_ROOT}/{name}"
 
 
+def inode(name: str) -> int:
+    """What tells a netns from the next one of its name; 0 where there is none."""
+    try:
+        return os.stat(path(name)).st_ino
+    except OSError:
+        return 0
+
+
 def opened(name: str) -> int:
     """A file descriptor of the netns. Raises FileNotFoundError where there is no netns of that name."""
     fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)

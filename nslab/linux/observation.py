@@ -103,10 +103,11 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
     links = {name: contents.links for name, contents in read.items()}
     peers = _pairs(links)
     owned = [name for name in candidates if name in read]
+    written = {*owned, *(name for name in files.namespaces() if name.startswith(prefix))}  # some have files alone
     return NetState(
         lab,
         {name: _netns(lab, name, read[name], peers) for name in owned},
-        files.read([*paths, *files.owned(owned)]),
+        files.read([*paths, *files.owned(written)]),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from struct import pack, unpack
 from time import monotonic
 from typing import NoReturn
@@ -103,16 +104,17 @@ def _read(pid: int, file: str) -> bytes:
         return b""
 
 
-def exec_in(name: str, argv: list[str]) -> NoReturn:
+def exec_in(name: str, argv: list[str], *, files_of: str = "") -> NoReturn:
     """Become the program in the netns, as `ip netns exec` would. Raises OSError where that fails.
 
-    The program sees the netns' own files of /etc/netns/NAME in /etc, and its devices in /sys.
+    The program sees the netns' own files of /etc/netns/NAME in /etc, or where there are those of /etc/netns/FILES_OF,
+    and the netns' devices in /sys.
     """
-    enter_with_mounts(name)
+    enter_with_mounts(name, files_of)
     os.execvp(argv[0], argv)
 
 
-def enter_with_mounts(name: str) -> None:
+def enter_with_mounts(name: str, files_of: str = "") -> None:
     """Move this process, which must have one thread, into the netns and into a mount namespace of its own."""
     netns.enter(name)
     netns.unshare(_CLONE_NEWNS)
@@ -120,12 +122,14 @@ def enter_with_mounts(name: str) -> None:
     netns.mount("none", "/", "none", _MS_SLAVE | _MS_REC)
     with suppress(OSError):  # Refused in a user namespace whose /sys has something hidden.
         netns.mount("sysfs", "/sys", "sysfs", 0)
-    for path in files.of_namespaces([name]):
+    for path in (*files.of_namespaces([name]), *files.of_namespaces({files_of} - {name})):
         with suppress(FileNotFoundError):  # A file that the host's /etc lacks cannot be mounted over.
             netns.mount(path, f"/etc/{os.path.basename(path)}", "none", _MS_BIND)
 
 
-def spawn_in(name: str, argv: list[str], *, env: dict[str, str], cwd: str, log_fd: int) -> int:
+def spawn_in(
+    name: str, argv: list[str], *, env: dict[str, str], cwd: str, log_fd: int, files_of: str = ""
+) -> int:
     """Start a program in the netns, as `exec_in` would, in a session of its own. Returns its pid.
 
     Its output goes to `log_fd`, its input is empty. Raises OSError of whatever keeps it from starting.
@@ -134,7 +138,7 @@ def spawn_in(name: str, argv: list[str], *, env: dict[str, str], cwd: str, log_f
     try:
         pid = os.fork()
         if pid == 0:
-            _become(name, argv, env, cwd, log_fd, writing)
+            _become(partial(enter_with_mounts, name, files_of), argv, env, cwd, log_fd, writing)
         os.close(writing)
         writing = -1
         failure = os.read(reading, 4)
@@ -149,11 +153,13 @@ def spawn_in(name: str, argv: list[str], *, env: dict[str, str], cwd: str, log_f
     return pid
 
 
-def _become(name: str, argv: list[str], env: dict[str, str], cwd: str, log_fd: int, failed: int) -> NoReturn:
+def _become(
+    enter: Callable[[], None], argv: list[str], env: dict[str, str], cwd: str, log_fd: int, failed: int
+) -> NoReturn:
     """The child's way from fork to exec; tells the parent by `failed`, which a successful exec closes."""
     try:
         os.setsid()
-        enter_with_mounts(name)
+        enter()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)

@@ -1,4 +1,5 @@
-"""Asking other name servers: one question, over UDP and again over TCP, of one server after the other."""
+"""Asking other name servers: one question, over UDP and again over TCP (or over TCP at once), of one server after the
+other."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class Asking:
         while self._tried < max(ATTEMPTS, len(self.servers)):
             server = self.servers[self._tried % len(self.servers)]
             self._tried += 1
-            if self._open(server, socket.SOCK_DGRAM, now):
+            if self._open(server, socket.SOCK_STREAM if server.tcp else socket.SOCK_DGRAM, now):
                 return
         self._end(None)
 
@@ -65,9 +66,9 @@ class Asking:
             with entered(self.netns) if self.netns else nullcontext():
                 self.sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
             if self._over_tcp:
-                self.sock.connect_ex(server)
+                self.sock.connect_ex(server[:2])
             else:
-                self.sock.connect(server)
+                self.sock.connect(server[:2])
                 self.sock.send(octets)
         except OSError:
             self._close()

@@ -82,7 +82,7 @@ class DnsServer:
         """Resolve other names so from now on."""
         self._caches.clear()
         self._views = {
-            CLUSTER: ClusterView(self._zone, outside), NODE_LOCAL: NodeLocalView(outside),
+            CLUSTER: ClusterView(self._zone, outside), NODE_LOCAL: NodeLocalView(self._zone, outside),
             INTERNET: InternetView(outside),
         }
 

@@ -96,7 +96,7 @@ def serving(directory: Path, store: Store | None = None) -> Iterator[Served]:
         await server.listen_tls(listening, granted.context())
 
     asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
-    (directory / "config").write_text(kubeconfig("test", port, granted))
+    (directory / "config").write_text(kubeconfig("test", f"{HOST}:{port}", granted))
     try:
         yield Served(store, server, directory, granted, port, loop)
     finally:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.bench import api, change, commands, datapath, names, policies, rules
+from tests.bench import api, change, commands, datapath, name_changes, names, policies, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ SUBJECTS = (
     Subject("rules", rules.programming),
     Subject("change", change.changing),
     Subject("names", names.answering),
+    Subject("names-follow", name_changes.following),
     Subject("api", api.accepting),
     Subject("yaml", rules.reading),
     Subject("latency", datapath.latency),

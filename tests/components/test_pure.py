@@ -269,6 +269,25 @@ def test_nodes_know_each_other_by_name() -> None:
     assert files["/etc/netns/x.pod.d.p0/resolv.conf"] == "nameserver 198.51.100.1\n"  # there is no cluster DNS
 
 
+def test_pods_of_the_nodes_network_have_files_where_they_ask_for_others() -> None:
+    specs = {"alike": {}, "aliased": {"hostAliases": [{"ip": "10.1.2.3", "hostnames": ["foo.local"]}]},
+             "own": {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.1"]}}}
+    pods = {
+        f"d/{name}": Pod("d", name, name, "10.128.0.2", "node-1", {}, (), host_network=True, body={"spec": spec})
+        for name, spec in specs.items()
+    }
+    files = pod_files.desired(replace(_cluster(), pods=pods)).files
+    own = {path.removeprefix("/etc/netns/x.pod.d."): text for path, text in files.items() if ".pod." in path}
+    assert sorted(own) == ["aliased/hosts", "aliased/resolv.conf", "own/hosts", "own/resolv.conf"]
+    nodes = files["/etc/netns/x.node.node-1/hosts"]
+    managed = f"# Kubernetes-managed hosts file (host network).\n{nodes}"
+    assert own["own/hosts"] == managed
+    assert own["aliased/hosts"] == f"{managed}\n# Entries added by HostAliases.\n10.1.2.3\tfoo.local\n"
+    assert (own["own/resolv.conf"], own["aliased/resolv.conf"]) == (
+        "nameserver 192.0.2.1\n", files["/etc/netns/x.node.node-1/resolv.conf"]
+    )
+
+
 # Explanations
 
 

@@ -19,8 +19,9 @@ from tests.cluster.builders import a_cluster, a_lab, a_service, an_object
 from tests.dns.asking import Knowing, ask, said, texts
 
 UP, CORP, DEEP = Server("192.0.2.1"), Server("192.0.2.2", 5353), Server("192.0.2.3")
+CACHED = Server("10.12.0.10", tcp=True)
 OUTSIDE = Outside(
-    (UP,), {"corp.example": (CORP,), "deep.Corp.example.": (DEEP,)}, (Server("10.12.0.10"),),
+    (UP,), {"corp.example": (CORP,), "deep.Corp.example.": (DEEP,)}, (CACHED,),
     {"example.com": {"www": ("198.51.100.20",)}},
 )
 
@@ -33,9 +34,17 @@ def test_stub_domains(name: str, server: Server) -> None:
     assert list(ClusterView(ClusterZone(), OUTSIDE).servers(wire.encode_name(name))) == [server]
 
 
-def test_the_others_servers() -> None:
-    assert NodeLocalView(OUTSIDE).servers(b"\0") == (Server("10.12.0.10"),)
-    assert NodeLocalView(OUTSIDE).lookup(b"\0", wire.A) is None
+@pytest.mark.parametrize(("name", "server"), [
+    ("web.shop.svc.Cluster.Local", CACHED), ("cluster.local", CACHED), ("1.0.12.10.in-addr.arpa", CACHED),
+    ("0.ip6.arpa", CACHED), ("local", UP), (".", UP), ("www.corp.example", CORP),
+])
+def test_a_cache_asks_the_cluster_for_its_names_alone(name: str, server: Server) -> None:
+    cache = NodeLocalView(ClusterZone(), OUTSIDE)
+    assert list(cache.servers(wire.encode_name(name))) == [server]
+    assert cache.lookup(wire.encode_name(name), wire.A) is None
+
+
+def test_the_internets_servers() -> None:
     assert InternetView(OUTSIDE).servers(b"\0") == ()
     assert InternetView(Outside(host=(UP,))).servers(b"\0") == (UP,)
 
@@ -106,7 +115,7 @@ def test_the_config_map_of_kube_dns() -> None:
     told = config(upstreamNameservers='["192.0.2.1", "192.0.2.2:5353"]', stubDomains=stubs)
     assert told.upstreams == (UP, CORP)
     assert told.stub_domains == {"corp.example": (DEEP,)}
-    assert told.cluster == (Server("10.12.0.10"),)
+    assert told.cluster == (CACHED,)
 
 
 @pytest.mark.parametrize("data", [

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import dns.message
 import dns.query
@@ -43,18 +47,21 @@ def stateful_set(name: str, replicas: int) -> Json:
     return {**body, "kind": "StatefulSet", "spec": {**body["spec"], "serviceName": name}}
 
 
-def ask(netns: str, name: str, kind: str = "A", server: str = SERVER, *, tcp: bool = False) -> dns.message.Message:
+def ask(
+    netns: str, name: str, kind: str = "A", server: str = SERVER, *, tcp: bool = False, seconds: float = 5
+) -> dns.message.Message:
     """An answer to a question from inside a netns."""
     with entered(netns):
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
     with sock:
         question = dns.message.make_query(name, kind)
+        sock.settimeout(seconds)
         if tcp:
             sock.connect((server, 53))
         sock.setblocking(False)  # as dns.query wants it, to keep to its timeout
         if tcp:
-            return dns.query.tcp(question, server, timeout=5, sock=sock)
-        return dns.query.udp(question, server, timeout=5, sock=sock)
+            return dns.query.tcp(question, server, timeout=seconds, sock=sock)
+        return dns.query.udp(question, server, timeout=seconds, sock=sock)
 
 
 def data(message: dns.message.Message) -> list[str]:
@@ -154,6 +161,56 @@ def programs_see_names(running: RunningLab) -> None:
     assert run("pod/outside", "getent", "hosts", "web.default", code=2) == ""
 
 
+LOOKING = "cat /etc/resolv.conf; getent hosts old; until getent hosts %s; do sleep 0.1; done; exec sleep 1000"
+"""A program that looks names up; kube-dns may come up after it."""
+
+
+def looking(name: str, wanted: str, **spec: object) -> Json:
+    """A Pod with a program of the host that looks names up until it finds `wanted`."""
+    container = {"name": "main", "image": "host", "command": ["sh", "-c", LOOKING % wanted]}
+    aliases = [{"ip": "10.1.1.1", "hostnames": ["old"]}]
+    spec = {"nodeName": "node-1", "hostAliases": aliases, "containers": [container], **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def _has_printed(running: RunningLab, name: str, wanted: str) -> bool:
+    return running.nslab("logs", f"pod/{name}").stdout == wanted
+
+
+def test_programs_in_every_kind_of_pod(lab: LabFactory) -> None:
+    """Stock programs, by each way into a Pod: those of the node's network have their own resolv.conf and hosts."""
+    running = lab("ways", topology(
+        {}, pod("cart", "node-1", 80), service("web", {"app": "cart"}, "80", clusterIP="10.12.0.20"),
+        looking("own", "web"), looking("joined", "web", hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"),
+        looking("plain", "node-2", hostNetwork=True, dnsPolicy="ClusterFirst"),
+    ))
+    search = "search default.svc.cluster.local svc.cluster.local cluster.local"
+    cluster = f"{search}\nnameserver {SERVER}\noptions ndots:5\n"
+    old, found = "10.1.1.1        old\n", "10.12.0.20      web.default.svc.cluster.local\n"
+    for name, printed in (
+        ("own", f"{cluster}# nslab\n{old}{found}"), ("joined", f"{cluster}# nslab\n{old}{found}"),
+        ("plain", f"nameserver 198.51.100.1\n# nslab\n{old}10.128.0.3      node-2\n"),
+    ):
+        eventually(partial(_has_printed, running, name, printed))
+    for command, answer in (
+        (("getent", "hosts", "web.default"), "10.12.0.20      web.default.svc.cluster.local\n"),
+        (("dig", "+search", "+short", "web"), "10.12.0.20\n"),
+        (("python3", "-c", "import socket; print(socket.gethostbyname('web'))"), "10.12.0.20\n"),
+        (("sh", "-c", "curl -sS http://web/hostname"), "cart\n"),
+    ):
+        for reference in ("pod/cart", "pod/joined"):
+            assert running.nslab("exec", reference, "--", *command).stdout.rstrip() == answer.rstrip()
+        inside = ["ip", "netns", "exec", "ways.pod.default.cart", *command]
+        assert subprocess.run(inside, capture_output=True, text=True).stdout.rstrip() == answer.rstrip()
+        shell = running.nslab("shell", "pod/joined", stdin=f"{shlex.join(command)}\n")
+        assert shell.stdout.rstrip() == answer.rstrip()
+    assert running.nslab("exec", "pod/plain", "--", "getent", "hosts", "web.default", code=2).stdout == ""
+    of_the_node = running.nslab("exec", "node/node-1", "--", "cat", "/etc/resolv.conf").stdout
+    assert of_the_node == "nameserver 198.51.100.1\n# nslab\n"
+    running.nslab("delete", "pod/joined")
+    eventually(lambda: not os.path.exists("/etc/netns/ways.pod.default.joined"))
+
+
 def test_commands_use_names(lab: LabFactory) -> None:
     running = lab("names", EVERYTHING)
     answer = running.probe("pod/cart", "web:80", count=8)
@@ -230,7 +287,8 @@ def test_names_follow_the_objects_on_every_server(lab: LabFactory) -> None:
 
 
 def test_a_server_that_goes_takes_no_queries_along(lab: LabFactory) -> None:
-    """One query after the other, each from a socket of its own, while a Pod of kube-dns is deleted and replaced."""
+    """One query after the other, each from a socket of its own, while a Pod of kube-dns is deleted and replaced, and
+    while one crashes."""
     running = lab("killed", topology({}, pod("cart", "node-1", 80), service("web", {"app": "cart"}, "80")))
     name = f"web.default.{LOCAL}"
     outcomes: list[bool] = []
@@ -250,12 +308,13 @@ def test_a_server_that_goes_takes_no_queries_along(lab: LabFactory) -> None:
         for victim in before:
             running.nslab("delete", f"pod/kube-system/{victim}")
         eventually(lambda: len(servers(running)) == 2 and not before & set(servers(running)))
+        running.nslab("fail", f"pod/kube-system/{next(iter(servers(running)))}", "--crash")
         seen = len(outcomes)
         eventually(lambda: len(outcomes) > seen + 50)
     finally:
         over.set()
         thread.join()
-    assert outcomes.count(False) <= len(before)
+    assert outcomes.count(False) <= len(before) + 1
 
 
 def test_node_local_cache(lab: LabFactory) -> None:

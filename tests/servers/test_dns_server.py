@@ -164,6 +164,17 @@ def test_a_nodes_cache(world: tuple[str, str], responder: ResponderClient) -> No
     assert ask(client, address(1), f"web.shop.{LOCAL}").rcode() == dns.rcode.NXDOMAIN
 
 
+def test_a_nodes_cache_asks_over_tcp(network: Network, responder: ResponderClient) -> None:
+    """A server that hears TCP alone answers it, and one that hears UDP alone does not."""
+    client, server = network(2)
+    responder.know(names(WEB, outside=Outside(cluster=(Server(address(1), tcp=True),))))
+    assert not responder.add([*both(client, NODE_LOCAL), listener(server)]).failed
+    assert ask(client, address(0), f"web.shop.{LOCAL}").rcode() == dns.rcode.SERVFAIL
+    responder.remove([listener(server)])
+    assert not responder.add([listener(server, protocol="TCP")]).failed
+    assert ask(client, address(0), f"web.shop.{LOCAL}").answer[0][0].to_text() == "10.12.0.20"
+
+
 def test_nobody_to_ask(pair: tuple[str, str, str]) -> None:
     client, _, server = pair
     answer = ask(client, server, "www.example.com")
