@@ -63,7 +63,8 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """What an `up` did. `changed` has a line for each thing that differs; `seconds` is the whole time it took."""
+    """What an `up` did. `changed` has a line for each thing that differs; `seconds` is the whole time it took;
+    `next_steps` are commands for whoever has just built the lab, none where it was there."""
 
     lab: str
     created: bool
@@ -72,6 +73,7 @@ class UpResult:
     warnings: list[str]
     not_ready: list[str]
     seconds: float
+    next_steps: list[str]
 
     @property
     def ready(self) -> bool:
@@ -98,7 +100,7 @@ def up(
         result = ask(lab, live_agent(lab, None), request, progress)
     return UpResult(
         result["lab"], result["created"], result["operations"], result["changed"], result["warnings"],
-        result["not_ready"], time.monotonic() - started,
+        result["not_ready"], time.monotonic() - started, result["next_steps"],
     )
 
 

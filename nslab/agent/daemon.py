@@ -21,6 +21,7 @@ from typing import Any
 from nslab import __version__, errors
 from nslab.agent import history, messages, store
 from nslab.agent.lab import RETRY, Lab
+from nslab.agent.next_steps import next_steps
 from nslab.agent.pace import Pace
 from nslab.agent.report import changes
 from nslab.agent.serving import Serving
@@ -333,5 +334,6 @@ class Agent:
                 "changed": changes(waiter.before, self.lab.cluster),
                 "warnings": list(self.lab.state.warnings),
                 "not_ready": self.lab.not_ready(),
+                "next_steps": next_steps(self.lab.cluster) if waiter.result["created"] else [],
             }
             self._answer(waiter.connection, {"result": result})

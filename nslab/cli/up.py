@@ -85,8 +85,8 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
         if report is not None:
             click.echo()
             show(report, "table")
-        elif result.created:
-            click.echo("\n".join(["", "What to try next:", *(f"  {line}" for line in suggestions(result.lab))]))
+        elif result.next_steps:
+            click.echo("\n".join(["", "What to try next:", *(f"  {line}" for line in result.next_steps)]))
     return 1 if (report is not None and not report.ok) or (result.not_ready and wait) else 0
 
 
@@ -166,11 +166,3 @@ def summary(result: UpResult) -> str:
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
     return ", ".join(f"pod/{key}" for key in keys[:NAMED]) + more
-
-
-def suggestions(lab: str) -> list[str]:
-    """Commands that work in this lab, with its own names."""
-    from nslab.agent import client
-    from nslab.cli.next_steps import next_steps
-
-    return next_steps(client.snapshot(lab).cluster)
