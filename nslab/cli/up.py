@@ -69,7 +69,7 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
             plan = client.plan(read(paths, lab, ignore_unknown, progress))
             click.echo(plan, nl=False) if plan else click.echo("nothing to change", err=True)
             return 0
-        with standby() as agent:
+        with standby(paths, lab) as agent:
             manifest = read(paths, lab, ignore_unknown, progress)
             judge_checks(manifest)
         result = client.up(manifest, wait=wait, progress=progress, standby=agent)
@@ -102,10 +102,15 @@ def default_file() -> str:
 
 
 @contextmanager
-def standby() -> Iterator[StandbyAgent]:
-    """An agent that starts while the block reads the files, and is dismissed if they are at fault."""
+def standby(paths: tuple[str, ...], lab: str | None) -> Iterator[StandbyAgent | None]:
+    """An agent that starts while the block reads the files, and is dismissed if they are at fault; none where the lab
+    of that name, or of these files, has one already."""
+    from nslab.agent import client
     from nslab.agent.calls import StandbyAgent
 
+    if any(entry.agent_pid and (entry.name == lab if lab else entry.file in paths) for entry in client.labs()):
+        yield None
+        return
     agent = StandbyAgent()
     try:
         yield agent
