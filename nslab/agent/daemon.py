@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nslab import __version__, errors
 from nslab.agent import history, messages, store
@@ -24,8 +24,10 @@ from nslab.agent.lab import RETRY, Lab
 from nslab.agent.next_steps import next_steps
 from nslab.agent.pace import Pace
 from nslab.agent.report import changes
-from nslab.agent.serving import Serving
 from nslab.cluster.model import Cluster
+
+if TYPE_CHECKING:  # a new lab's `up` has its answer before the API is served
+    from nslab.agent.serving import Serving
 
 log = logging.getLogger("nslab.agent")
 
@@ -110,6 +112,8 @@ class Agent:
     def _watch(self) -> None:
         """Once there is a lab: hear of its changes, and serve its API."""
         if self.lab.objects is not None and self.serving is None:
+            from nslab.agent.serving import Serving
+
             self.lab.objects.on_change = self.wake
             self.serving = Serving(self.lab.paths, self.lab.objects.store)
             self.starting = self.loop.create_task(self.serving.start())

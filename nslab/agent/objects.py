@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nslab.agent.merging import is_another, merged, wish
 from nslab.agent.pod_status import unmet_gates
@@ -24,9 +24,11 @@ from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.cluster.workloads import controller
-from nslab.controllers.control_plane import ControlPlane
 from nslab.controllers.interface import Settings
 from nslab.errors import CapacityError
+
+if TYPE_CHECKING:  # controllers begin once a new lab's `up` has its answer
+    from nslab.controllers.control_plane import ControlPlane
 
 log = logging.getLogger("nslab.agent")
 
@@ -107,6 +109,8 @@ class Objects:
 
     def start(self, spec: ClusterSpec, hear: Callable[[], None]) -> None:
         """Let the controllers begin, once the nodes have been heard of. `hear` lets the nodes speak."""
+        from nslab.controllers.control_plane import ControlPlane
+
         settings = Settings(grace=spec.node_monitor_grace_period, max_pods=spec.max_pods_per_node)
         self.controllers = ControlPlane(self.store, time.time, settings, hear)
 
