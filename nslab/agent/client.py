@@ -123,6 +123,7 @@ def plan(manifest: Manifest) -> str:
     cluster = allocate(with_static_pods(manifest), leases)
     if former:
         applied = replace(manifest, objects=wishes(manifest, cluster))
+        _status_for_readers(lab)
         draft = Draft(tuple(read_journal(Paths(lab).journal)))
         cluster = rehearse(lab, draft, applied, former.manifest.objects, cluster, leases)
     _, batch = Network(RealKernel(), lab).plan(cluster)
@@ -254,7 +255,7 @@ def snapshot(lab: str) -> Snapshot:
     )
 
     state = store.load(lab)
-    status = _status_for_readers(lab)  # first: a new lab's objects are in the journal once it answers
+    status = _status_for_readers(lab)
     bodies = stored(read_journal(Paths(lab).journal))
     ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
     found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))
@@ -267,7 +268,8 @@ def snapshot(lab: str) -> Snapshot:
 
 
 def _status_for_readers(lab: str) -> messages.Json:
-    """What the agent says of itself; nothing where it does not answer and the objects can be read all the same."""
+    """What the agent says of itself; nothing where it does not answer and the objects can be read all the same. Ask
+    before reading the journal: a new lab's objects are in it once the agent has answered."""
     try:
         return agent_status(lab, whole=True) or {}
     except BusyError:
