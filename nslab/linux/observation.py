@@ -106,7 +106,7 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
     return NetState(
         lab,
         {name: _netns(lab, name, read[name], peers) for name in owned},
-        files.read([*paths, *files.owned(owned)]),
+        files.read(paths, owned),
     )
 
 
