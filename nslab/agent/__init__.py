@@ -1,5 +1,5 @@
-"""The lab's own process: it holds the objects and leases, converges the kernel to them and keeps containers running.
+"""The lab's own process: it holds the objects and leases, and converges the kernel to them.
 
-Here live the walk from objects to kernel (`converge`), the state on disk (`store`), the containers' life and the
-control socket. Here never lives presentation.
+Here live the walk from objects to kernel (`converge`), the state on disk (`store`) and the control socket. Here never
+lives presentation.
 """

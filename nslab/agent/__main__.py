@@ -19,7 +19,7 @@ import setproctitle
 
 from nslab.agent import store
 from nslab.agent.daemon import Agent
-from nslab.agent.store import Paths
+from nslab.linux.lab_files import Paths
 
 LOCK_TIMEOUT = 0.2
 """Seconds: whoever asks who holds the lock (`nslab ls`) has it for a moment himself."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from nslab.agent import client
 from nslab.agent.merging import merged, wish
-from nslab.agent.store import Paths
 from nslab.api.kinds import Kind
 from nslab.errors import ManifestError, NotFoundError, NslabError
+from nslab.linux.lab_files import Paths
 
 Body = dict[str, Any]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from nslab import __version__
 from nslab.agent import messages
-from nslab.agent.store import Paths
 from nslab.errors import BusyError, NslabError
+from nslab.linux.lab_files import Paths
 
 Progress = Callable[[str, int, int], None]
 BUSY_TIMEOUT = 60.0

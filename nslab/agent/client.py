@@ -23,8 +23,8 @@ from nslab.agent.calls import (
     live_agent,
     stop_agent,
 )
-from nslab.agent.store import Paths
 from nslab.errors import BusyError, NotFoundError, NslabError, UsageError
+from nslab.linux.lab_files import Paths
 
 if TYPE_CHECKING:
     from nslab.api.objects import Body, Manifest
@@ -106,7 +106,6 @@ def up(
 
 def plan(manifest: Manifest) -> str:
     """The operations that `up` would do now, as command lines. Nothing is built. Raises as `up` does."""
-    from nslab.agent.kubelet import wishes
     from nslab.agent.network import Network
     from nslab.agent.objects import Draft, read_journal
     from nslab.agent.rehearsal import rehearse
@@ -114,6 +113,7 @@ def plan(manifest: Manifest) -> str:
     from nslab.cluster.allocate import allocate
     from nslab.cluster.model import Leases
     from nslab.cluster.static_pods import with_static_pods
+    from nslab.kubelet.nodes import wishes
     from nslab.linux.real import RealKernel
 
     lab = manifest.lab.name
@@ -242,17 +242,9 @@ def pick(lab: str | None) -> str:
 def snapshot(lab: str) -> Snapshot:
     """The lab as it is now: its state and its journal are on disk, whether its agent lives or not. Raises
     NotFoundError."""
-    from nslab.agent.objects import (
-        is_ready,
-        key_of,
-        manifest,
-        objects,
-        places,
-        possible,
-        read_journal,
-        restarts,
-        stored,
-    )
+    from nslab.agent.objects import manifest, objects, places, possible, read_journal, restarts, stored
+    from nslab.controllers.metadata import key_of
+    from nslab.controllers.pods import is_ready
 
     state = store.load(lab)
     status = _status_for_readers(lab)

@@ -13,17 +13,16 @@ import time
 from dataclasses import replace
 
 from nslab import errors
-from nslab.agent import containers, store
+from nslab.agent import store
 from nslab.agent.kube_proxies import KubeProxies
-from nslab.agent.kubelet import Kubelet, mirror, register, wishes
+from nslab.agent.listeners import listeners
 from nslab.agent.network import Network
 from nslab.agent.objects import Objects
 from nslab.agent.programming import Programming
-from nslab.agent.readiness import Readiness
 from nslab.agent.rehearsal import copied, rehearse
 from nslab.agent.report import summary
 from nslab.agent.responder import Responder
-from nslab.agent.store import Paths, State
+from nslab.agent.store import State
 from nslab.api.objects import Manifest, Object
 from nslab.apiserver.journal import Journal
 from nslab.cluster import naming
@@ -33,8 +32,13 @@ from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases
 from nslab.cluster.static_pods import proxied, with_static_pods
 from nslab.components.kube_proxy import udp_backends
+from nslab.kubelet.containers import Containers
+from nslab.kubelet.kubelet import Kubelet
+from nslab.kubelet.nodes import mirror, register, wishes
+from nslab.kubelet.readiness import Readiness
 from nslab.linux.conntrack import flush_stale_udp
 from nslab.linux.kernel import Progress
+from nslab.linux.lab_files import Paths
 from nslab.linux.real import RealKernel
 from nslab.netstate.model import NetState
 from nslab.netstate.operations import Batch, RemoveFile, WriteFile
@@ -69,7 +73,7 @@ class Lab:
         self.paths = Paths(name)
         self.network = Network(RealKernel(), name)
         self.responder = Responder(self.paths)
-        self.containers = containers.Containers(self.paths)
+        self.containers = Containers(self.paths)
         self.readiness = Readiness(self.containers, store.load_readiness(name))
         self.state: State | None = None
         self.cluster: Cluster | None = None
@@ -262,7 +266,7 @@ class Lab:
     def _play(self, cluster: Cluster) -> None:
         """Have the responder be the containers that run."""
         self.containers.reshaped = False
-        self.responder.set(containers.listeners(cluster, self.containers.ended))
+        self.responder.set(listeners(cluster, self.containers.ended))
 
     def follow_readiness(self, ready: dict[str, bool]) -> None:
         """The fast way of a change of readiness alone. Raises KernelError."""

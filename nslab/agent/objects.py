@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nslab.agent.merging import is_another, merged, wish
-from nslab.agent.pod_status import unmet_gates
 from nslab.api.kinds import KINDS
 from nslab.api.objects import Body, ClusterSpec, LabSpec, Manifest, Object
 from nslab.apiserver.events import Event
@@ -25,7 +24,10 @@ from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.cluster.workloads import controller
 from nslab.controllers.interface import Settings
+from nslab.controllers.metadata import key_of
+from nslab.controllers.pods import is_ready
 from nslab.errors import CapacityError
+from nslab.kubelet.pod_status import conditions_of, unmet_gates
 
 if TYPE_CHECKING:  # controllers begin once a new lab's `up` has its answer
     from nslab.controllers.control_plane import ControlPlane
@@ -317,16 +319,6 @@ def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:
     return {kind: list(bodies.values()) for kind, bodies in found.items()}
 
 
-def is_ready(pod: Body) -> bool:
-    """The Ready condition of a stored Pod."""
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions_of(pod))
-
-
-def conditions_of(pod: Body) -> list[Body]:
-    """The conditions of a stored Pod."""
-    return (pod.get("status") or {}).get("conditions") or []
-
-
 def _opens_or_closes(old: Body, body: Body) -> bool:
     """Whether a change of a Pod's status is one of its readiness gates."""
     if not body["spec"].get("readinessGates"):
@@ -358,11 +350,6 @@ def _matters(event: Event) -> bool:
         return True
     before, after = old["metadata"], body["metadata"]
     return any(before.get(key) != after.get(key) for key in (before.keys() | after.keys()) - _VERSIONS)
-
-
-def key_of(body: Body) -> str:
-    """NAMESPACE/NAME."""
-    return "/".join(_key(body))
 
 
 def objects(bodies: Bodies) -> tuple[Object, ...]:

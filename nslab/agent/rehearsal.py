@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from nslab.agent.kubelet import register
-from nslab.agent.objects import Draft, Objects, is_ready, key_of
+from nslab.agent.objects import Draft, Objects
 from nslab.api.kinds import KINDS
 from nslab.api.objects import Manifest, Object
 from nslab.apiserver.store import Store
 from nslab.cluster.model import Cluster, Leases
+from nslab.controllers.metadata import key_of
+from nslab.controllers.pods import is_ready
+from nslab.kubelet.nodes import register
 
 
 def copied(store: Store) -> Draft:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from nslab.agent.store import Paths
 from nslab.cluster.ipv4 import to_int
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster
@@ -17,6 +16,7 @@ from nslab.dns.names import names, order, outside
 from nslab.dns.views import Outside
 from nslab.errors import NslabError
 from nslab.linux import process
+from nslab.linux.lab_files import Paths
 from nslab.servers.listeners import Listener
 from nslab.servers.responder_client import ResponderClient, await_responder, spawn_responder
 

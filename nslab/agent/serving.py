@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from nslab.agent.containers import HOST_IMAGE
-from nslab.agent.store import Paths
 from nslab.api.faults import KIND as FAULT
 from nslab.api.objects import Body
 from nslab.apiserver.access import HOST, access, kubeconfig
@@ -21,7 +19,9 @@ from nslab.apiserver.rest.subresources import LogOptions
 from nslab.apiserver.server import Server
 from nslab.apiserver.store import Store
 from nslab.components.faults import QDISCS
+from nslab.kubelet.containers import HOST_IMAGE
 from nslab.linux.features import missing_qdisc
+from nslab.linux.lab_files import Paths
 
 POLL = 0.2
 """Seconds between two looks at a log that is followed."""

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from nslab.agent import store
-from nslab.agent.containers import MARK, Containers
 from nslab.agent.network import Network
 from nslab.agent.responder import Responder
-from nslab.agent.store import Paths
 from nslab.cluster.naming import STATE_ROOT, lab_prefix
+from nslab.kubelet.containers import MARK, Containers
 from nslab.linux import files, netns, process
 from nslab.linux.kernel import Progress
+from nslab.linux.lab_files import Paths, is_lab_name
 from nslab.linux.real import RealKernel
 from nslab.netstate.operations import DeleteNetns
 
@@ -75,7 +75,7 @@ def _remains() -> set[str]:
     for pid, lab in (*_titled(), *_marked()):
         if process.sees_same(pid, os.path.dirname(STATE_ROOT)) and process.misses(pid, f"{STATE_ROOT}/{lab}"):
             labs.add(lab)
-    return {lab for lab in labs | set(RealKernel().labs()) if store.is_lab_name(lab)}
+    return {lab for lab in labs | set(RealKernel().labs()) if is_lab_name(lab)}
 
 
 def _titled() -> Iterator[tuple[int, str]]:

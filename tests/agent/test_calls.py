@@ -16,7 +16,7 @@ MUTE = """
 import os, socket, sys, time
 from pathlib import Path
 from setproctitle import setproctitle
-from nslab.agent.store import Paths
+from nslab.linux.lab_files import Paths
 from nslab.linux.locks import lock
 
 paths = Paths("mute")

@@ -10,18 +10,21 @@ import pytest
 
 from nslab import errors
 from nslab.agent import messages, store
-from nslab.agent.store import Paths, State
+from nslab.agent.store import State
 from nslab.api.decode import decode
+from nslab.cluster import naming
 from nslab.cluster.allocate import allocate
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Leases
-from nslab.linux import locks
+from nslab.kubelet.readiness import ready_pods
+from nslab.linux import lab_files, locks
+from nslab.linux.lab_files import Paths
 from tests.lab.topologies import PAIR
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "states"
-    monkeypatch.setattr(store, "STATE_ROOT", str(root))  # nobody else's labs are here
+    monkeypatch.setattr(naming, "STATE_ROOT", str(root))  # nobody else's labs are here
     file = tmp_path / "pair.yaml"
     file.write_text(PAIR)
     manifest = decode([str(file)])
@@ -37,7 +40,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_state_with_other_leases_is_written_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "STATE_ROOT", str(tmp_path / "states"))
+    monkeypatch.setattr(naming, "STATE_ROOT", str(tmp_path / "states"))
     file, memo = tmp_path / "pair.yaml", Memo()
     for text in (PAIR, PAIR.replace("image: web", "image: other")):
         file.write_text(text)
@@ -50,8 +53,8 @@ def test_a_state_with_other_leases_is_written_with_them(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "7", '{"manifest": null}', "\0"])
 def test_a_damaged_state_says_so_and_what_to_do(content: str) -> None:
-    store.write_atomically(Paths("bad").state, content)
-    store.write_atomically(Paths("bad").readiness, content)
+    lab_files.write_atomically(Paths("bad").state, content)
+    lab_files.write_atomically(Paths("bad").readiness, content)
     try:
         with pytest.raises(errors.StateError, match="nslab down bad"):
             store.load("bad")
@@ -62,7 +65,7 @@ def test_a_damaged_state_says_so_and_what_to_do(content: str) -> None:
 
 def test_a_pod_is_ready_with_all_its_containers() -> None:
     containers = {"d/a#1#x": True, "d/a#1#y": False, "d/b#2#x": True}
-    assert store.ready_pods(containers) == {"d/a": False, "d/b": True}
+    assert ready_pods(containers) == {"d/a": False, "d/b": True}
     store.save_readiness("kept", containers)
     assert store.load_readiness("kept") == containers
     store.remove("kept")

@@ -9,7 +9,6 @@ from io import StringIO
 
 import pytest
 
-from nslab.agent.kubelet import register, wishes
 from nslab.agent.objects import NETWORK, Objects, manifest
 from nslab.api.decode import decode
 from nslab.api.objects import Body, LabSpec
@@ -17,6 +16,7 @@ from nslab.cluster.allocate import allocate, with_readiness
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases
 from nslab.components.desired import desired
+from nslab.kubelet.nodes import register, wishes
 from nslab.netstate.diff import diff
 from nslab.netstate.model import NetState
 from nslab.nft.text import table_text

@@ -13,8 +13,8 @@ from threading import Event, Thread
 
 from nslab.agent import client
 from nslab.agent.api_client import ApiClient
-from nslab.agent.store import Paths
 from nslab.api.kinds import by_name
+from nslab.linux.lab_files import Paths
 from tests.bench.commands import Measurement, nslab
 from tests.bench.labs import topology
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nslab.agent.containers import listeners
+from nslab.agent.listeners import listeners
 from nslab.api.objects import Object
 from nslab.cluster.allocate import with_readiness
 from nslab.cluster.faults import dead_nodes

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nslab.agent.store import Paths
+from nslab.linux.lab_files import Paths
 from tests.lab.conftest import LabFactory
 from tests.lab.running import Json, RunningLab
 from tests.lab.topologies import pod, service, topology
@@ -121,15 +121,18 @@ def test_a_container_that_crashes_waits_and_is_nobodys_endpoint(lab: LabFactory)
     running = lab("crashing", topology(*pods), options=("--wait", "0s"))
 
     def waiting() -> Json | None:
-        (container,) = status(running, "bad")["containerStatuses"]
-        return container if "waiting" in container["state"] and container["restartCount"] > 1 else None
+        found = status(running, "bad")
+        (container,) = found["containerStatuses"]
+        return found if "waiting" in container["state"] and container["restartCount"] > 1 else None
 
-    container = eventually(waiting)
+    found = eventually(waiting)
+    (container,) = found["containerStatuses"]
     assert container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     assert "restarting failed container=main pod=bad_default(" in container["state"]["waiting"]["message"]
     assert container["lastState"]["terminated"]["exitCode"] == 7
     assert (container["ready"], container["started"]) == (False, False)
-    assert condition(running, "bad", "Ready")["message"] == "containers with unready status: [main]"
+    unready = next(item for item in found["conditions"] if item["type"] == "Ready")
+    assert unready["message"] == "containers with unready status: [main]"
     assert running.probe("pod/asker", "svc/bad:80")["verdict"] == "refused"
     reasons = {reason for reason, _ in events(running, "bad")}
     assert {"Started", "BackOff"} <= reasons

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nslab.agent.api_client import ApiClient
-from nslab.agent.store import Paths
 from nslab.api.kinds import Kind, by_name
+from nslab.linux.lab_files import Paths
 from nslab.linux.locks import lock_holder
 from tests.kubectl import needs_kubectl
 from tests.lab.conftest import LabFactory

@@ -22,9 +22,9 @@ import pytest
 
 from nslab.agent import client
 from nslab.agent.api_client import ApiClient
-from nslab.agent.store import Paths
 from nslab.api.kinds import by_name
 from nslab.errors import NotFoundError, NslabError
+from nslab.linux.lab_files import Paths
 from nslab.linux.locks import lock_holder
 from tests.lab import kernel
 from tests.lab.live import EMPTY, load

@@ -18,7 +18,7 @@ import pytest
 
 from nslab.agent.client import labs
 from nslab.agent.objects import read_journal, stored
-from nslab.agent.store import Paths
+from nslab.linux.lab_files import Paths
 from nslab.linux.netns import open_socket_in
 from tests.lab.conftest import LabFactory
 from tests.lab.running import NETWORK, NSLAB, RunningLab, host_state, nslab

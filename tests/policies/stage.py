@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nslab.agent.containers import listeners
+from nslab.agent.listeners import listeners
 from nslab.agent.network import Network
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster

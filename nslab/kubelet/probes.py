@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nslab.kubelet.probe_exchange import ERROR, FAILURE, SUCCESS, WARNING, ProbeOutcome, exchange_of, judge
+from nslab.kubelet.probe_schedule import RESTART, ContainerProbes, ProbeState, Timing
 from nslab.servers.exchange_loop import ExchangeLoop
 from nslab.servers.exchanges import Exchange
-from nslab.servers.probe_exchange import ERROR, FAILURE, SUCCESS, WARNING, ProbeOutcome, exchange_of, judge
-from nslab.servers.probe_schedule import RESTART, ContainerProbes, ProbeState, Timing
 
 NOT_RUN = ProbeOutcome(SUCCESS, "exec probe not run: the responder has no files of the image")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nslab.agent.container_life import (
+from nslab.kubelet.container_life import (
     ALWAYS,
     BACKOFF_FIRST,
     BACKOFF_LIMIT,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from nslab.agent.container_life import Life, phase
 from nslab.api.objects import Body
 from nslab.cluster import render
 from nslab.cluster.model import Cluster, Pod
 from nslab.controllers.metadata import timestamp, with_condition
+from nslab.kubelet.container_life import Life, phase
 
 
 class ContainerState(NamedTuple):
@@ -96,3 +96,8 @@ def _conditions(pod: Pod, status: Body, conditions: list[Body]) -> Iterator[Body
     if not unready and gates:
         told = {"status": "False", "reason": "ReadinessGatesNotReady", "message": ", ".join(gates)}
     yield {"type": "Ready", **told}
+
+
+def conditions_of(pod: Body) -> list[Body]:
+    """The conditions of a stored Pod."""
+    return (pod.get("status") or {}).get("conditions") or []

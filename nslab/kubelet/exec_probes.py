@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nslab.kubelet.probe_exchange import ERROR, FAILURE, SUCCESS, ProbeOutcome
 from nslab.linux import process
-from nslab.servers.probe_exchange import ERROR, FAILURE, SUCCESS, ProbeOutcome
 
 OUTPUT = 10 * 1024
 """Bytes of what a command prints that are kept (pkg/probe/exec)."""

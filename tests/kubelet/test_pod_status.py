@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nslab.agent.container_life import NEVER, Life
 from nslab.agent.objects import Draft
-from nslab.agent.pod_events import BURST, LONGEST, REFILL, PodEvents
-from nslab.agent.pod_status import ContainerState, pod_status
 from nslab.api.objects import Body
 from nslab.apiserver.store import Store
 from nslab.cluster.model import Pod
+from nslab.kubelet.container_life import NEVER, Life
+from nslab.kubelet.pod_events import BURST, LONGEST, REFILL, PodEvents
+from nslab.kubelet.pod_status import ContainerState, pod_status
 from tests.cluster.builders import a_cluster, a_container, a_pod
 
 NOW = 1_700_000_000.0

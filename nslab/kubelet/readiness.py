@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nslab.agent.containers import HOST_IMAGE, Containers, Key, environment
-from nslab.agent.exec_probes import ExecProbes
-from nslab.agent.pod_status import ContainerState
-from nslab.agent.store import ready_pods
 from nslab.cluster import naming
 from nslab.cluster.model import Cluster, Container, Pod
-from nslab.servers.kubelet_probe import ProbedContainer, ProbeEngine
-from nslab.servers.probe_schedule import READY, RESTART, STARTED, UNREADY, Timing
+from nslab.kubelet.containers import HOST_IMAGE, Containers, Key, environment
+from nslab.kubelet.exec_probes import ExecProbes
+from nslab.kubelet.pod_status import ContainerState
+from nslab.kubelet.probe_schedule import READY, RESTART, STARTED, UNREADY, Timing
+from nslab.kubelet.probes import ProbedContainer, ProbeEngine
 
 Note = Callable[[Key, str, str], None]
 """Called as (container, reason, message): something happened that is worth an Event."""
@@ -207,3 +206,12 @@ def _grace(pod: Pod, probe: Mapping[str, Any]) -> float:
 
 def _engine_key(probed: _Probed) -> str:
     return "#".join(probed.key)
+
+
+def ready_pods(containers: dict[str, bool]) -> dict[str, bool]:
+    """The Ready condition, by Pod key, of Pods with such containers: all must be ready."""
+    pods: dict[str, bool] = {}
+    for key, ready in containers.items():
+        pod = key.partition("#")[0]
+        pods[pod] = pods.get(pod, True) and ready
+    return pods

@@ -1,23 +1,23 @@
-"""What the nodes' kubelets tell the API server: that the nodes live, and how their Pods are; and the end of Pods."""
+"""What the nodes' kubelets tell the API server of their Pods, and the end of Pods."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from math import ceil
+from collections.abc import Mapping
+from typing import Protocol
 
-from nslab.agent.containers import HOST_IMAGE, Containers, Key
-from nslab.agent.objects import Objects, conditions_of, is_ready, key_of
-from nslab.agent.pod_events import PodEvents
-from nslab.agent.pod_status import pod_status, unmet_gates
-from nslab.agent.readiness import Readiness
-from nslab.api.objects import Body, Manifest, Object
+from nslab.api.objects import Body
 from nslab.apiserver.store import Store
-from nslab.cluster import render, static_pods
-from nslab.cluster.faults import dead_nodes, fault_of
-from nslab.cluster.model import Cluster, Node, Pod, Service
-from nslab.controllers.metadata import micro_timestamp, seconds, timestamp, with_condition
+from nslab.cluster import render
+from nslab.cluster.faults import dead_nodes
+from nslab.cluster.model import Cluster, Pod, Service
+from nslab.controllers.metadata import key_of, seconds
+from nslab.controllers.pods import is_ready
+from nslab.kubelet.containers import HOST_IMAGE, Containers, Key
+from nslab.kubelet.nodes import dead_in, register
+from nslab.kubelet.pod_events import PodEvents
+from nslab.kubelet.pod_status import conditions_of, pod_status, unmet_gates
+from nslab.kubelet.readiness import Readiness
 
 BEATS = 4
 """Renewals of a node's Lease in the grace period after which it counts as dead (a kubelet's default is as many)."""
@@ -25,76 +25,15 @@ BEATS = 4
 DRAIN = 1.0
 """Seconds that a Pod of the responder goes on answering once its Services have let go: it needs milliseconds."""
 
-LEASES = "kube-node-lease"
 
+class Objects(Protocol):
+    """What kubelets need of a lab's objects. `changed` says that the network may have to follow."""
 
-def _nodes(cluster: Cluster) -> Iterator[Object]:
-    """The Node objects of the Cluster's nodes, as their kubelets register them."""
-    for node in cluster.nodes.values():
-        body: Body = {
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {**(node.body.get("metadata") or {}), "name": node.name, "labels": dict(node.labels)},
-            "spec": {**(node.body.get("spec") or {}), "podCIDR": node.pod_range, "podCIDRs": [node.pod_range]},
-        }
-        yield Object("v1", "Node", "", node.name, body, cluster.lab.where)
+    changed: bool
+    store: Store
 
-
-def wishes(manifest: Manifest, allotted: Cluster) -> tuple[Object, ...]:
-    """What `up` applies: the nodes as they register, and the manifest's other objects."""
-    return (*_nodes(allotted), *(item for item in manifest.objects if item.kind != "Node"))
-
-
-def register(store: Store, cluster: Cluster) -> None:
-    """Renew the nodes' Leases, and write their status where it is another; show their static Pods. Nobody speaks for
-    a node that is dead."""
-    mirror(store, cluster)
-    dead, grace = dead_in(store), cluster.lab.cluster.node_monitor_grace_period
-    for node in cluster.nodes.values():
-        if node.name in dead:
-            continue
-        _report_node(store, cluster, node)
-        renewed = micro_timestamp(time.time())
-        spec = {"holderIdentity": node.name, "leaseDurationSeconds": ceil(grace), "renewTime": renewed}
-        lease = store.get("Lease", LEASES, node.name)
-        if lease is None:
-            metadata = {"name": node.name, "namespace": LEASES}
-            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-            store.create("Lease", body)
-        else:
-            store.update("Lease", {**lease, "spec": spec})
-
-
-def dead_in(store: Store) -> frozenset[str]:
-    """The nodes, by name, that are dead by a Fault of the store."""
-    return dead_nodes(map(fault_of, store.list("Fault")))
-
-
-def mirror(store: Store, cluster: Cluster) -> None:
-    """Make the mirror Pods that are missing: the nodes' static Pods run on, whoever deletes them in the API. A dead
-    machine says nothing."""
-    for name in cluster.nodes.keys() - dead_in(store):
-        node = store.get("Node", "", name)
-        missing = store.get("Pod", static_pods.NAMESPACE, static_pods.name_of(name)) is None
-        if missing and node is not None and "deletionTimestamp" not in node["metadata"]:
-            store.create("Pod", static_pods.mirror_pod(name, node["metadata"]["uid"]))
-
-
-def _report_node(store: Store, cluster: Cluster, node: Node) -> None:
-    stored = store.get("Node", "", node.name)
-    if stored is None:  # somebody deleted it: a kubelet registers once
-        return
-    now = time.time()
-    status = render.node_object(cluster, node)["status"]
-    status["nodeInfo"]["kernelVersion"] = os.uname().release
-    old = stored.get("status") or {}
-    conditions = list(old.get("conditions") or ())
-    for condition in status["conditions"]:
-        heartbeat = {"message": "kubelet is posting ready status", "lastHeartbeatTime": timestamp(now)}
-        conditions = with_condition(conditions, {**condition, **heartbeat}, now)
-    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in old.get("conditions") or ())
-    same = all(old.get(key) == value for key, value in status.items() if key != "conditions")
-    if not (ready and same):
-        store.update("Node", {**stored, "status": {**old, **status, "conditions": conditions}}, status=True)
+    def write(self, kind: str, body: Body, *, status: bool = False) -> None:
+        """Store what the network was given; nothing has to follow from it."""
 
 
 class Kubelet:

@@ -14,10 +14,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
 
+from nslab.kubelet.probe_exchange import FAILURE, SUCCESS, ProbeOutcome
+from nslab.kubelet.probe_schedule import LIVENESS, READINESS, STARTUP, ContainerProbes, Timing
+from nslab.kubelet.probes import ProbedContainer, ProbeEngine
 from nslab.linux.netns import entered
-from nslab.servers.kubelet_probe import ProbedContainer, ProbeEngine
-from nslab.servers.probe_exchange import FAILURE, SUCCESS, ProbeOutcome
-from nslab.servers.probe_schedule import LIVENESS, READINESS, STARTUP, ContainerProbes, Timing
 from nslab.servers.responder_client import ResponderClient
 from tests.servers.conftest import Network, address, ip_batch, pod_listener, serving
 
