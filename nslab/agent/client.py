@@ -63,7 +63,8 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """What an `up` did. `changed` has a line for each thing that differs; `seconds` is the whole time it took."""
+    """What an `up` did. `changed` has a line for each thing that differs; `seconds` is the whole time it took;
+    `next_steps` are commands for whoever has just built the lab, none where it was there."""
 
     lab: str
     created: bool
@@ -72,6 +73,7 @@ class UpResult:
     warnings: list[str]
     not_ready: list[str]
     seconds: float
+    next_steps: list[str]
 
     @property
     def ready(self) -> bool:
@@ -98,7 +100,7 @@ def up(
         result = ask(lab, live_agent(lab, None), request, progress)
     return UpResult(
         result["lab"], result["created"], result["operations"], result["changed"], result["warnings"],
-        result["not_ready"], time.monotonic() - started,
+        result["not_ready"], time.monotonic() - started, result["next_steps"],
     )
 
 
@@ -121,6 +123,7 @@ def plan(manifest: Manifest) -> str:
     cluster = allocate(with_static_pods(manifest), leases)
     if former:
         applied = replace(manifest, objects=wishes(manifest, cluster))
+        _status_for_readers(lab)
         draft = Draft(tuple(read_journal(Paths(lab).journal)))
         cluster = rehearse(lab, draft, applied, former.manifest.objects, cluster, leases)
     _, batch = Network(RealKernel(), lab).plan(cluster)
@@ -244,7 +247,7 @@ def snapshot(lab: str) -> Snapshot:
     from nslab.controllers.pods import is_ready
 
     state = store.load(lab)
-    status = _status_for_readers(lab)  # first: a new lab's objects are in the journal once it answers
+    status = _status_for_readers(lab)
     bodies = stored(read_journal(Paths(lab).journal))
     ready = {key_of(body): is_ready(body) for body in bodies.get("Pod", ())}
     found = manifest(state.manifest.lab, bodies, places(state.manifest.objects))
@@ -257,7 +260,8 @@ def snapshot(lab: str) -> Snapshot:
 
 
 def _status_for_readers(lab: str) -> messages.Json:
-    """What the agent says of itself; nothing where it does not answer and the objects can be read all the same."""
+    """What the agent says of itself; nothing where it does not answer and the objects can be read all the same. Ask
+    before reading the journal: a new lab's objects are in it once the agent has answered."""
     try:
         return agent_status(lab, whole=True) or {}
     except BusyError:

@@ -16,17 +16,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nslab import __version__, errors
 from nslab.agent import history, messages, store
-from nslab.agent.admission import Admission
 from nslab.agent.lab import RETRY, Lab
+from nslab.agent.next_steps import next_steps
 from nslab.agent.pace import Pace
 from nslab.agent.report import changes
-from nslab.agent.serving import Serving
 from nslab.api.objects import COREDNS
 from nslab.cluster.model import Cluster
+
+if TYPE_CHECKING:  # a new lab's `up` has its answer before the API is served
+    from nslab.agent.serving import Serving
 
 log = logging.getLogger("nslab.agent")
 
@@ -111,6 +113,9 @@ class Agent:
     def _watch(self) -> None:
         """Once there is a lab: hear of its changes, and serve its API."""
         if self.lab.objects is not None and self.serving is None:
+            from nslab.agent.admission import Admission
+            from nslab.agent.serving import Serving
+
             self.lab.objects.on_change = self.wake
             assert self.lab.state is not None
             admission = Admission(self.lab.objects.store, self._service_range)
@@ -349,5 +354,6 @@ class Agent:
                 "changed": changes(waiter.before, self.lab.cluster),
                 "warnings": list(self.lab.state.warnings),
                 "not_ready": self.lab.not_ready(),
+                "next_steps": next_steps(self.lab.cluster) if waiter.result["created"] else [],
             }
             self._answer(waiter.connection, {"result": result})

@@ -40,6 +40,7 @@ from nslab.linux.conntrack import flush_stale_udp
 from nslab.linux.kernel import Progress
 from nslab.linux.lab_files import Paths
 from nslab.linux.real import RealKernel
+from nslab.netstate.model import NetState
 from nslab.netstate.operations import Batch, RemoveFile, WriteFile
 
 log = logging.getLogger("nslab.agent")
@@ -138,26 +139,28 @@ class Lab:
         if former is None:
             self._first_up(applied, allotted, progress)
         elif self.unborn and applied == former.manifest:
-            self._build(with_readiness(allotted, self.readiness.ready), progress)
+            allotted = with_readiness(allotted, self.readiness.ready)
+            self._build(allotted, *self.network.plan(allotted), progress)
         else:
             if self.unborn:
                 self.give_birth()
             self._next_up(former, applied, allotted, progress)
 
     def _first_up(self, applied: Manifest, allotted: Cluster, progress: Progress | None) -> None:
-        self.network.plan(allotted)  # what is not ours is refused before there is a lab
+        want, batch = self.network.plan(allotted)  # what is not ours is refused before there is a lab
+        self.responder.begin()  # it imports its code while the network is built
         self.paths.journal.unlink(missing_ok=True)  # of an agent that was killed before there was a lab
         now = time.time()
         self._save(State(applied, allotted.leases, now, now, allotted.warnings), allotted)
         self.unborn = True
-        self._build(allotted, progress)
+        self._build(allotted, want, batch, progress)
 
-    def _build(self, allotted: Cluster, progress: Progress | None) -> None:
-        """Build the network of an unborn lab, or mend it."""
+    def _build(self, allotted: Cluster, want: NetState, batch: Batch, progress: Progress | None) -> None:
+        """Build the network of an unborn lab, or mend it, as planned."""
         self.cluster = allotted  # whatever happens now: from here on ticks lead there
-        self.responder.know(allotted)
         started = time.monotonic()
-        self._in_force(self.network.converge(allotted, progress), started, full=True)
+        self._in_force(self.network.apply(want, batch, progress), started, full=True)
+        self.responder.know(allotted)
         self._listen(allotted)
 
     def give_birth(self) -> None:

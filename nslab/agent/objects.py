@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nslab.agent.merging import is_another, merged, wish
 from nslab.api.kinds import KINDS
@@ -23,12 +23,14 @@ from nslab.cluster.model import Cluster, Leases, Pod
 from nslab.cluster.naming import object_uid
 from nslab.cluster.render import SYSTEM_NAMESPACES
 from nslab.cluster.workloads import controller
-from nslab.controllers.control_plane import ControlPlane
 from nslab.controllers.interface import Settings
 from nslab.controllers.metadata import key_of
 from nslab.controllers.pods import is_ready
 from nslab.errors import CapacityError
 from nslab.kubelet.pod_status import conditions_of, unmet_gates
+
+if TYPE_CHECKING:  # controllers begin once a new lab's `up` has its answer
+    from nslab.controllers.control_plane import ControlPlane
 
 log = logging.getLogger("nslab.agent")
 
@@ -109,6 +111,8 @@ class Objects:
 
     def start(self, spec: ClusterSpec, hear: Callable[[], None]) -> None:
         """Let the controllers begin, once the nodes have been heard of. `hear` lets the nodes speak."""
+        from nslab.controllers.control_plane import ControlPlane
+
         settings = Settings(grace=spec.node_monitor_grace_period, max_pods=spec.max_pods_per_node)
         self.controllers = ControlPlane(self.store, time.time, settings, hear)
 

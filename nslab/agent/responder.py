@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from nslab.errors import NslabError
 from nslab.linux import process
 from nslab.linux.lab_files import Paths
 from nslab.servers.listeners import Listener
-from nslab.servers.responder_client import ResponderClient, start_responder
+from nslab.servers.responder_client import ResponderClient, await_responder, spawn_responder
 
 RESTART_SECONDS = 1.0
 """Between two attempts to start one that has ended."""
@@ -34,6 +35,8 @@ class Responder:
         self.paths = paths
         self.pid = 0
         self.client: ResponderClient | None = None
+        self._socket, self._log = str(paths.responder_socket), str(paths.responder_log)
+        self._starting: subprocess.Popen[bytes] | None = None
         self.wanted: list[Listener] | None = None
         self.told: list[Listener] | None = None
         self.next_start = 0.0
@@ -41,20 +44,36 @@ class Responder:
         self._known: tuple[Names, Outside] | None = None
         self._memo = Memo()
 
-    def start(self) -> None:
-        """Connect to the responder that runs, or start one. Raises NslabError where it cannot be started."""
-        if self.client is not None:
+    def begin(self) -> None:
+        """Connect to the responder that runs, or start one without waiting for it. Raises NslabError where it cannot
+        be started."""
+        if self.client is not None or self._starting is not None:
             return
-        socket_path, log_path = str(self.paths.responder_socket), str(self.paths.responder_log)
         try:
-            self.client = ResponderClient(socket_path)
+            self._connect()
         except OSError:
             try:
-                start_responder(socket_path, self.paths.lab, log_path)
-                self.client = ResponderClient(socket_path)
+                self._starting = spawn_responder(self._socket, self.paths.lab, self._log)
             except OSError as error:
-                raise NslabError(f"the responder does not start: {error}", hint=f"its log: {log_path}") from error
+                raise self._failure(error) from error
+
+    def start(self) -> None:
+        """Have a responder that listens. Raises NslabError where it cannot be started."""
+        self.begin()
+        child, self._starting = self._starting, None
+        if child is not None:
+            try:
+                await_responder(child, self._socket, self._log)
+                self._connect()
+            except OSError as error:
+                raise self._failure(error) from error
+
+    def _connect(self) -> None:
+        self.client = ResponderClient(self._socket)
         self.pid = self.client.pid
+
+    def _failure(self, error: OSError) -> NslabError:
+        return NslabError(f"the responder does not start: {error}", hint=f"its log: {self._log}")
 
     def set(self, wanted: Iterable[Listener]) -> None:
         """Make it listen on exactly these sockets. One that does not answer is replaced. Raises NslabError naming
@@ -110,7 +129,7 @@ class Responder:
             return self.client.set(wanted).failed
         known, now = dict.fromkeys(told), dict.fromkeys(wanted)
         gone, fresh = [one for one in told if one not in now], [one for one in wanted if one not in known]
-        if {_socket(one) for one in gone} & {_socket(one) for one in fresh}:
+        if {_place(one) for one in gone} & {_place(one) for one in fresh}:
             return self.client.set(wanted).failed
         if gone:
             self.client.remove(gone)
@@ -119,7 +138,7 @@ class Responder:
     def end(self) -> None:
         """End the process, whatever state it is in; quiet where there is none."""
         with suppress(OSError):
-            client = self.client or ResponderClient(str(self.paths.responder_socket))
+            client = self.client or ResponderClient(self._socket)
             process.terminate([client.pid], timeout=1.0)
             process.reap(client.pid)
             client.close()
@@ -139,7 +158,7 @@ class Responder:
             log.error("%s", error)
 
 
-def _socket(one: Listener) -> tuple[str, str, int, str]:
+def _place(one: Listener) -> tuple[str, str, int, str]:
     return one.netns, one.ip, one.port, one.protocol
 
 

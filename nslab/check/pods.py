@@ -62,10 +62,10 @@ def between(cluster: Cluster) -> Iterator[Expectation]:
 
 
 def covering_pairs(cluster: Cluster) -> list[tuple[str, str]]:
-    """Pairs of Pod keys such that each Pod is source and destination within its node, and across nodes, where there
-    is a Pod to pair it with; at most some three for each Pod."""
-    by_node = [[pod.key for pod in pods if not pod.is_static] for pods in cluster.pods_by_node.values()]
+    """Pairs of keys of asked Pods such that each is source and destination within its node, and across nodes, where
+    there is a Pod to pair it with; at most some three for each Pod."""
     node_of = {key: pod.node for key, pod in cluster.asked_pods.items()}
+    by_node = [[pod.key for pod in pods if pod.key in node_of] for pods in cluster.pods_by_node.values()]
     ordered = [key for keys in by_node for key in keys]
     # A ring in each node. Across: a shift by the largest node's number leaves no Pod of a node on itself, unless
     # that node has more than half of all; the Pods it leaves out are paired both ways with Pods elsewhere.

@@ -69,7 +69,7 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
             plan = client.plan(read(paths, lab, ignore_unknown, progress))
             click.echo(plan, nl=False) if plan else click.echo("nothing to change", err=True)
             return 0
-        with standby() as agent:
+        with standby(paths, lab) as agent:
             manifest = read(paths, lab, ignore_unknown, progress)
             judge_checks(manifest)
         result = client.up(manifest, wait=wait, progress=progress, standby=agent)
@@ -85,8 +85,8 @@ def up(files: tuple[str, ...], lab: str | None, dry_run: bool, then_check: bool,
         if report is not None:
             click.echo()
             show(report, "table")
-        elif result.created:
-            click.echo("\n".join(["", "What to try next:", *(f"  {line}" for line in suggestions(result.lab))]))
+        elif result.next_steps:
+            click.echo("\n".join(["", "What to try next:", *(f"  {line}" for line in result.next_steps)]))
     return 1 if (report is not None and not report.ok) or (result.not_ready and wait) else 0
 
 
@@ -102,10 +102,15 @@ def default_file() -> str:
 
 
 @contextmanager
-def standby() -> Iterator[StandbyAgent]:
-    """An agent that starts while the block reads the files, and is dismissed if they are at fault."""
+def standby(paths: tuple[str, ...], lab: str | None) -> Iterator[StandbyAgent | None]:
+    """An agent that starts while the block reads the files, and is dismissed if they are at fault; none where the lab
+    of that name, or of these files, has one already."""
+    from nslab.agent import client
     from nslab.agent.calls import StandbyAgent
 
+    if any(entry.agent_pid and (entry.name == lab if lab else entry.file in paths) for entry in client.labs()):
+        yield None
+        return
     agent = StandbyAgent()
     try:
         yield agent
@@ -172,11 +177,3 @@ def summary(result: UpResult) -> str:
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
     return ", ".join(f"pod/{key}" for key in keys[:NAMED]) + more
-
-
-def suggestions(lab: str) -> list[str]:
-    """Commands that work in this lab, with its own names."""
-    from nslab.agent import client
-    from nslab.cli.next_steps import next_steps
-
-    return next_steps(client.snapshot(lab).cluster)

@@ -229,7 +229,7 @@ class Application:
     def _add_netns(self, operation: AddNetns) -> None:
         name = operation.netns
         try:
-            connection = netns.create(name, operation.alias)
+            connection = netns.create(name, rtnetlink.stamp_loopback(operation.alias))
         except FileExistsError:
             owner = stamp_of(name)
             if owner is None or owner.lab != operation.lab:

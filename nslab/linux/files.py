@@ -23,18 +23,21 @@ _PART = ".nslab"
 _ATTEMPTS = 10
 
 
-def read(paths: Iterable[str]) -> dict[str, str]:
-    """The contents of those that exist, without the stamp. Raises OwnershipError for one without it."""
+def read(paths: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """The contents, without the stamp, of those of `paths` that exist, and of what nslab wrote for the namespaces
+    `names`. Raises OwnershipError for one of `paths` without the stamp."""
     found = {}
-    for path in paths:
-        with suppress(FileNotFoundError, NotADirectoryError):
+    asked = dict.fromkeys(paths)
+    for path in asked | dict.fromkeys(of_namespaces(names)):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             content = _content(path)
-            if not content.endswith(FILE_STAMP):
+            if content.endswith(FILE_STAMP) or path.endswith(_PART):
+                found[path] = content.removesuffix(FILE_STAMP)
+            elif path in asked:
                 raise OwnershipError(
                     f"the file {path} exists and is not nslab's",
                     hint=f"move it away (`mv {path} {path}.mine`), or give the lab another name", where=path,
                 )
-            found[path] = content.removesuffix(FILE_STAMP)
     return found
 
 
@@ -113,5 +116,5 @@ def _is_stamped(path: str) -> bool:
 
 
 def _content(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode(errors="replace")

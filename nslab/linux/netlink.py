@@ -69,8 +69,9 @@ def attribute_string(kind: int, text: str) -> bytes:
 def attributes(buffer: bytes, start: int, end: int) -> dict[int, bytes]:
     """The attributes between two offsets, by type; of several of one type the last."""
     found: dict[int, bytes] = {}
+    unpack = _ATTRIBUTE.unpack_from  # thousands of links have forty attributes each
     while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(buffer, start)
+        length, kind = unpack(buffer, start)
         if length < 4:
             break
         found[kind & _ATTRIBUTE_TYPE] = buffer[start + 4 : start + length]

@@ -19,7 +19,6 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock, ioctl
 from stat import S_ISREG
 from struct import pack, unpack_from
 
-from nslab.linux import rtnetlink
 from nslab.linux.netlink import NetlinkSocket
 
 NETNS_ROOT = "/run/netns"
@@ -130,8 +129,8 @@ def names() -> list[str]:
         return []
 
 
-def create(name: str, alias: str) -> NetlinkSocket:
-    """Make a netns, stamp its loopback with `alias`, bring that up, and name the netns.
+def create(name: str, stamping: bytes) -> NetlinkSocket:
+    """Make a netns, stamp its loopback by the request `stamping` (rtnetlink.stamp_loopback), and name the netns.
 
     Leaves the calling thread in it: for worker threads. Returns a route netlink socket of the netns. Raises
     FileExistsError where the name is taken, OSError where the kernel refuses.
@@ -139,7 +138,7 @@ def create(name: str, alias: str) -> NetlinkSocket:
     unshare()
     connection = NetlinkSocket()
     try:
-        refusals = connection.request([rtnetlink.stamp_loopback(alias)])
+        refusals = connection.request([stamping])
         if refusals:
             raise OSError(refusals[0].errno, f"loopback: {refusals[0].detail}")
         target = path(name)

@@ -181,6 +181,8 @@ class NftSocket:
         What is returned is of one moment: when the rules change meanwhile, it begins anew. Raises NftError (EBUSY)
         when they never stand still.
         """
+        if not any(self._dump(wire.GETTABLE, 0, b"")):  # one question for each of a thousand Pods, instead of three
+            return {}
         for _ in range(_ATTEMPTS):
             generation = self.generation()
             try:

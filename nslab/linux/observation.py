@@ -107,7 +107,7 @@ def observe(lab: str, names: Iterable[str], paths: Iterable[str]) -> NetState:
     return NetState(
         lab,
         {name: _netns(lab, name, read[name], peers) for name in owned},
-        files.read([*paths, *files.owned(written)]),
+        files.read(paths, written),
     )
 
 

@@ -115,13 +115,17 @@ class ResponderClient:
 
 
 def start_responder(path: str, title: str, log_path: str) -> int:
-    """Start a responder that outlives this process, with its control socket at `path` and its stderr appended to
-    `log_path`. Returns its pid once the control socket accepts.
+    """Start a responder, and wait for it. Returns its pid. Raises as `spawn_responder` and `await_responder` do."""
+    child = spawn_responder(path, title, log_path)
+    await_responder(child, path, log_path)
+    return child.pid
 
-    Raises ChildProcessError where it ended instead (the log says why), TimeoutError where it does not come up.
-    """
+
+def spawn_responder(path: str, title: str, log_path: str) -> subprocess.Popen[bytes]:
+    """Start a responder that outlives this process, with its control socket at `path` and its stderr appended to
+    `log_path`. It imports its code for a while before it accepts. Raises OSError."""
     with open(log_path, "ab") as log:
-        child = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "nslab.servers.responder", "--control", path, "--title", title],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -129,6 +133,13 @@ def start_responder(path: str, title: str, log_path: str) -> int:
             cwd="/",
             start_new_session=True,
         )
+
+
+def await_responder(child: subprocess.Popen[bytes], path: str, log_path: str) -> None:
+    """Return once the control socket of a responder just started accepts.
+
+    Raises ChildProcessError where it ended instead (the log says why), TimeoutError where it does not come up.
+    """
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
         if child.poll() is not None:
@@ -140,7 +151,7 @@ def start_responder(path: str, title: str, log_path: str) -> int:
                 pass  # left by a dead process, or bound but not listening yet
             else:
                 child.returncode = 0  # it is nobody's child to wait for
-                return child.pid
+                return
         time.sleep(0.002)
     child.kill()
     raise TimeoutError(f"the responder does not accept on {path}; see {log_path}")

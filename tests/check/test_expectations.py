@@ -11,7 +11,7 @@ from nslab.check.expectations import expectations
 from nslab.check.model import Check, Expectation, Report
 from nslab.check.pods import covering_pairs
 from nslab.check.run import run
-from nslab.cluster.model import Cluster, Endpoint, Pod
+from nslab.cluster.model import ADDON, Cluster, Endpoint, Pod
 from nslab.servers.flows import Flow
 from tests.check.network import Attempt, Fault, Network
 from tests.check.shop import NODES, PODS, SHOP, TWO, WEB, changed, lab, pod
@@ -260,6 +260,13 @@ def test_covering_pairs_have_each_pod_on_either_end(sizes: tuple[int, ...]) -> N
         if len(mates) + 1 < len(node_of):
             assert any(one == key and node_of[other] != node for one, other in pairs)
             assert any(other == key and node_of[one] != node for one, other in pairs)
+
+
+def test_a_large_lab_pairs_no_pods_that_come_with_it() -> None:
+    cluster = large(50, 50)
+    beside = replace(pod("dns", "10.8.0.99", "node-0"), labels=ADDON), pod("proxy", "", "node-0", owner=("Node", ""))
+    pairs = covering_pairs(replace(cluster, pods=cluster.pods | {each.key: each for each in beside}))
+    assert pairs == covering_pairs(cluster)
 
 
 def test_large_lab_says_that_it_tries_a_subset() -> None:

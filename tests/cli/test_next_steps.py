@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nslab.cli.next_steps import next_steps
+from nslab.agent.next_steps import next_steps
 from tests.cli.shop import cluster
 
 

@@ -116,6 +116,7 @@ def test_up_twice_does_nothing_the_second_time_and_says_so(lab: LabFactory) -> N
 
 def test_a_plan_names_only_what_differs(lab: LabFactory) -> None:
     running = lab("lean", PAIR)
+    running.nslab("status")  # whoever asks for a new lab's objects has them stored
     before = host_state()
     running.file.write_text(topology(*BASE, pod("c")))
     plan = running.nslab("up", str(running.file), "--dry-run").stdout
@@ -261,6 +262,7 @@ def _objects(lab: str) -> dict[str, list[Any]]:
 @pytest.mark.parametrize(("make", "remove"), FOREIGN.values(), ids=FOREIGN.keys())
 def test_what_is_somebody_elses_is_refused_and_left(lab: LabFactory, make: str, remove: str) -> None:
     running = lab("own", PAIR)
+    running.nslab("status")  # whoever asks for a new lab's objects has them stored
     sh(make)
     before, state = host_state(), Paths("own").state.read_bytes()
     objects = _objects("own")

@@ -145,6 +145,14 @@ def test_a_file_that_cannot_be_written_is_named(real: RealKernel) -> None:
         do(real, WriteFile("/proc/nosuch/file", ""))
 
 
+def test_a_file_that_a_kill_left_unfinished_goes(real: RealKernel) -> None:
+    converge(real, state(Wish()))
+    unfinished = Path("/etc/netns/t.vpc/motd.nslab")
+    unfinished.write_text("hel")
+    converge(real, state(Wish()))
+    assert not unfinished.exists()
+
+
 def test_files_go_with_the_directories_made_for_them(real: RealKernel) -> None:
     converge(real, state(Wish()))
     assert Path("/etc/netns/t.vpc/motd").read_text() == "hello\n# nslab\n"
