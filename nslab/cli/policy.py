@@ -45,17 +45,18 @@ def policy() -> None:
 @output_option("table", "json")
 @lab_option
 def pod(reference: str, output: str, lab: str | None) -> None:
-    """Show the policies that select a Pod, and what is open between it and every other end, by which policy."""
+    """Show the policies that select a Pod, and what is open between it and every other end, by which policy. Of a
+    workload (deploy/NAME) its first Pod is shown."""
     from nslab.agent import client
     from nslab.check.policies.paths import paths_of
     from nslab.check.policies.reach import reach, selecting
-    from nslab.check.references import keys, parse
+    from nslab.check.references import sources
 
     cluster = client.snapshot(client.pick(lab)).cluster
-    parsed = parse(reference)
-    if parsed.kind != "pod":
-        raise UsageError(f"{reference}: is no Pod", hint="name pod/NAMESPACE/NAME")
-    found = cluster.pods[keys(cluster, parsed)[0]]
+    key = sources(cluster, reference)[0].pod
+    if not key:
+        raise UsageError(f"{reference}: is no Pod", hint="name pod/NAMESPACE/NAME, or a workload such as deploy/NAME")
+    found = cluster.pods[key]
     if found.host_network:
         raise UsageError(f"pod/{found.key} is in its node's network: no policy selects it", hint="name another Pod")
     rows, policies = list(reach(cluster, found)), selecting(cluster, found)
@@ -70,6 +71,7 @@ def pod(reference: str, output: str, lab: str | None) -> None:
         return
     if not cluster.lab.cluster.network_policy:
         click.echo("not enforced: spec.cluster.networkPolicy of the Lab is false", err=True)
+    click.echo(f"pod/{found.key}")
     for name, does in policies or [("no policy", "selects it")]:
         click.echo(f"{name} {does}")
     click.echo()

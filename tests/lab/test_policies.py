@@ -83,7 +83,9 @@ def test_what_a_pod_may_reach(policed: RunningLab) -> None:
     assert rows["ingress", "node/node-1"]["blocked"] == []
     assert rows["egress", "pod/x/b"]["open"] == ["TCP 80", "UDP 80", "TCP 81", "UDP 81"]
     assert "pod/y/b" in policed.nslab("policy", "pod/x/a").stdout
+    assert policed.nslab("policy", "pod/x/a").stdout.startswith("pod/x/a\nNetworkPolicy x/deny isolates ingress\n")
     policed.nslab("policy", "svc/x/a", code=2)
+    policed.nslab("policy", "node/node-1", code=2)
 
 
 def test_the_matrix(policed: RunningLab) -> None:

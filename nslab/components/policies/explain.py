@@ -60,7 +60,7 @@ def _openings(cluster: Cluster, found: GroupRules) -> Iterator[str]:
         yield f"#   {word} pod/{cluster.pods_by_ip[ip].key} ({ip}): {_ports(ports)}"
     for first, last, ports in opened.blocks:
         yield f"#   {word} {to_text(first)}-{to_text(last)}: {_ports(ports)}"
-    yield f"#   {word} anybody else: {_ports(opened.others)}"
+    yield f"#   {word} anybody{' else' if opened.pods or opened.blocks else ''}: {_ports(opened.others)}"
     yield f"#   {word} the Pod's own node: everything, for nothing of it is forwarded"
 
 
