@@ -97,6 +97,7 @@ class Agent:
         self.loop.add_signal_handler(signal.SIGTERM, self._end)
         self.loop.add_signal_handler(signal.SIGCHLD, self.wake)
         self.loop.add_reader(self.lab.readiness.fileno(), self.wake)  # the tick takes answers
+        self.lab.stale_udp.done = self._wake_from_a_thread
         try:
             self.lab.resume()
         except errors.NslabError as error:
@@ -136,6 +137,10 @@ class Agent:
     def wake(self) -> None:
         """Tick as soon as what is at work now is done."""
         self._schedule(0.0)
+
+    def _wake_from_a_thread(self) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and the agent with it
+            self.loop.call_soon_threadsafe(self.wake)
 
     def _schedule(self, delay: float) -> None:
         when = max(self.loop.time() + delay, self.pace.rested)

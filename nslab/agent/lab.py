@@ -22,6 +22,7 @@ from nslab.agent.programming import Programming
 from nslab.agent.rehearsal import copied, rehearse
 from nslab.agent.report import summary
 from nslab.agent.responder import Responder
+from nslab.agent.stale_udp import StaleUdp
 from nslab.agent.store import State
 from nslab.api.objects import Manifest, Object
 from nslab.apiserver.journal import Journal
@@ -36,7 +37,6 @@ from nslab.kubelet.containers import Containers
 from nslab.kubelet.kubelet import Kubelet
 from nslab.kubelet.nodes import mirror, register, wishes
 from nslab.kubelet.readiness import Readiness
-from nslab.linux.conntrack import flush_stale_udp
 from nslab.linux.kernel import Progress
 from nslab.linux.lab_files import Paths
 from nslab.linux.real import RealKernel
@@ -82,6 +82,7 @@ class Lab:
         self.unborn = False
         self.programming = Programming()
         self.kube_proxies = KubeProxies(name)
+        self.stale_udp = StaleUdp()
         self.operations = 0
         self.took = 0.0
         self.controllers_due = 0.0
@@ -306,13 +307,9 @@ class Lab:
         went_on = [naming.node_netns(self.name, name) for name in working if name in known]
         began = [naming.node_netns(self.name, name) for name in working if name not in known]
         backends = udp_backends(cluster)
-        try:
-            if former:
-                flush_stale_udp(went_on, udp_backends(former), backends)
-            if began:
-                flush_stale_udp(began, {}, backends)
-        except OSError as error:
-            log.error("forgetting UDP flows to endpoints that are gone: %s", error)
+        if former:
+            self.stale_udp.forget(went_on, udp_backends(former), backends)
+        self.stale_udp.forget(began, {}, backends)
 
     # --- Time
 
@@ -376,7 +373,7 @@ class Lab:
         return (
             self.objects is not None and self.kubelet is not None and not self.objects.changed
             and not self.kubelet.ending and not self._trying and self.controllers_due > time.monotonic()
-            and not self.not_ready()
+            and not self.not_ready() and not self.stale_udp.busy
         )
 
     @property

@@ -11,7 +11,8 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from nslab.agent import client
@@ -65,6 +66,7 @@ class Datagrams:
     cluster_ip: str
     receiver: socket.socket
     netns: str
+    ports: Iterator[int] = field(default_factory=lambda: cycle(range(1024, 1 << 16)))
 
     @classmethod
     def of(cls, lab: str, api: ApiClient) -> Datagrams:
@@ -110,8 +112,10 @@ class Datagrams:
             time.sleep(PAUSE)
 
     def _send(self) -> None:
-        """From a port of its own: a new flow, for which the rules are asked."""
+        """From the next port: a new flow, for which the rules are asked. When a port's turn comes again, conntrack
+        has forgotten its last flow."""
         with open_socket_in(self.netns, socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("", next(self.ports)))
             sender.sendto(b"x", (self.cluster_ip, PORT))
 
     def _arrived(self) -> bool:

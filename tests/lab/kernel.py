@@ -93,6 +93,7 @@ def _namespace(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, list[
     drawn = {link["address"] for link in mine["link"] if link["ifname"].startswith("veth")}
     found = {what: [_line(entry, drawn) for entry in mine[what]] for what in _JSON.keys() - {"nsid", "elements"}}
     found["fdb"] = [line for line in found["fdb"] if '"permanent"' in line]  # others are learned from packets
+    found["maddr"] = [f"{link['ifname']} {_line(each, drawn)}" for link in mine["maddr"] for each in link["maddr"]]
     found["link"] += [f"{link['ifname']} to {_other_end(link, answers, mine['nsid'])}" for link in mine["link"]]
     found["elements"] = [*_elements(mine["elements"]["nftables"][1:])]
     found["nft"] = [*_in_place(mine["nft"])]
@@ -104,9 +105,11 @@ def _namespace(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, list[
 
 def _line(entry: Entry, drawn: set[str]) -> str:
     """One thing, without what differs by nature. The kernel draws the hardware address of a Pod's veth on the node,
-    and nobody sends to it. A link that is up is said to be of unknown state until the kernel's link watch comes to
-    it, which may be a second later (net/core/link_watch.c)."""
-    text = json.dumps(_plain(entry), sort_keys=True).replace('"operstate": "UNKNOWN"', '"operstate": "UP"')
+    and nobody sends to it. That a link has its carrier (LOWER_UP) shows in its state once the kernel's link watch has
+    come to it, which may be a second later (net/core/link_watch.c)."""
+    if "LOWER_UP" in entry.get("flags", ()):
+        entry = {**entry, "operstate": "UP", "flags": sorted({*entry["flags"]} - {"NO-CARRIER"})}
+    text = json.dumps(_plain(entry), sort_keys=True)
     for address in drawn:
         text = text.replace(address, "drawn")
     return text

@@ -22,6 +22,7 @@ import pytest
 
 from nslab.agent import client
 from nslab.agent.api_client import ApiClient
+from nslab.api.faults import fault_name
 from nslab.api.kinds import by_name
 from nslab.errors import NotFoundError, NslabError
 from nslab.linux.lab_files import Paths
@@ -69,7 +70,8 @@ class Soak:
         self.done: dict[str, int] = {}
         self.operations: tuple[Callable[[], None], ...] = (
             self.workload, self.workload, self.workload, self.service, self.service, self.scale, self.scale,
-            self.delete, self.relabel, self.end_pod, self.cordon, self.fail, self.heal, self.kill,
+            self.policy, self.delete, self.relabel, self.end_pod, self.cordon, self.fail, self.fail_link, self.heal,
+            self.kill,
         )
 
     def step(self) -> None:
@@ -122,6 +124,15 @@ class Soak:
             spec["sessionAffinity"] = "ClientIP"
         self.put("Service", name, spec)
 
+    def policy(self) -> None:
+        """Who may reach the Pods of a name, if anybody; it means something in a lab that enforces policies."""
+        name, other = self.draw.choice(NAMES), self.draw.choice(NAMES)
+        some = {"podSelector": {"matchLabels": {"app": other}}}
+        peers: list[Json] = self.draw.choice([[], [some], [some, {"namespaceSelector": {}}]])
+        rules = [{"from": peers, "ports": [{"port": 80}]}] if peers else []
+        spec = {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"], "ingress": rules}
+        self.put("NetworkPolicy", name, spec)
+
     def scale(self) -> None:
         kind, name = self.draw.choice([key for key in self.stored if "replicas" in self.stored[key]] or [("", "")])
         if kind:
@@ -159,11 +170,18 @@ class Soak:
 
     def fail(self) -> None:
         effect = self.draw.choice(["unready", "crash", "blackhole", "dead"])
-        target = "node/node-3" if effect == "dead" else f"pod/default/{self.pod()}"
+        self.break_("node/node-3" if effect == "dead" else f"pod/default/{self.pod()}", effect)
+
+    def fail_link(self) -> None:
+        effect, value = self.draw.choice([("down", ""), ("loss", "10%"), ("rate", "10mbit")])
+        target = self.draw.choice([f"pod/default/{self.pod()}", "node/node-2", "node/node-3", "client/vm"])
+        self.break_(target, effect, value)
+
+    def break_(self, target: str, effect: str, value: str = "") -> None:
         row = by_name("Fault")[0]
-        name = f"{target.replace('/', '.')}.{effect}"
-        body = {"apiVersion": row.api_version, "kind": "Fault", "metadata": {"name": name}}
-        self.api.apply(row, {**body, "spec": {"target": target, "effect": effect}})
+        spec = {"target": target, "effect": effect, **({"value": value} if value else {})}
+        metadata = {"name": fault_name(target, effect)}
+        self.api.apply(row, {"apiVersion": row.api_version, "kind": "Fault", "metadata": metadata, "spec": spec})
 
     def heal(self) -> None:
         row = by_name("Fault")[0]
@@ -191,7 +209,7 @@ class Soak:
     def lost(self) -> list[str]:
         """What was acknowledged and is not there, or was deleted and is."""
         found = []
-        for kind in ("Deployment", "StatefulSet", "DaemonSet", "Service"):
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "Service", "NetworkPolicy"):
             bodies = {body["metadata"]["name"]: body["spec"] for body in self.api.list(by_name(kind)[0], "default")}
             for name in {name for of, name in self.stored if of == kind} | bodies.keys() - {"steady"}:
                 if (kind, name) in self.unknown:
@@ -218,8 +236,11 @@ def _image(spec: Json) -> str:
 
 @pytest.fixture
 def soaked(tmp_path: Path) -> Iterator[RunningLab]:
-    with standing(tmp_path, "soak", (EMPTY % "soak") + STEADY) as lab:
-        yield lab
+    """With bridges, or, by an even seed, with a link of its own to each Pod, and policies enforced."""
+    enforced = str(SEED % 2 == 0).lower()
+    lab = (EMPTY % "soak").replace("{nodes: 3}", f"{{nodes: 3, cluster: {{networkPolicy: {enforced}}}}}")
+    with standing(tmp_path, "soak", lab + STEADY) as running:
+        yield running
 
 
 def test_a_soak(soaked: RunningLab, tmp_path: Path) -> None:
