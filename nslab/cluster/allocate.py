@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nslab.api.objects import Manifest, Object, VpcSpec
 from nslab.cluster import containers, hosts, ipam, scheduling, services, workloads
-from nslab.cluster.endpoints import EndpointSource, LabelIndex, Places, written
+from nslab.cluster.endpoints import EndpointSource, Label, LabelIndex, Places, written
 from nslab.cluster.faults import faults, possible
 from nslab.cluster.ipv4 import parse_range, to_int, to_text
 from nslab.cluster.memo import Memo
@@ -64,13 +64,17 @@ def _selected(
     pending: Sequence[PendingPod], service_objects: tuple[Object, ...], memo: Memo
 ) -> Mapping[str, Sequence[int]]:
     """The positions of the Pods that each Service selects."""
+    selectors = memo.row("selector", [(item,) for item in service_objects], _selector)
     index = memo.one("labels", (pending,), lambda: LabelIndex((pod.namespace, pod.labels) for pod in pending))
-    found = memo.row("selected", [(item, index) for item in service_objects], _selected_by)
-    return memo.one("selected", (found,), lambda: dict(found))
+    return memo.one("selected", (selectors, index), lambda: {
+        key: index.selected(labels) for key, labels in selectors
+    })
 
 
-def _selected_by(item: Object, index: LabelIndex) -> tuple[str, tuple[int, ...]]:
-    return services.key(item), index.selected(item.namespace, item.body["spec"].get("selector") or {})
+def _selector(item: Object) -> tuple[str, tuple[Label, ...]]:
+    """The key of a Service, and the labels that it wants of Pods; none select nothing."""
+    selector = item.body["spec"].get("selector") or {}
+    return services.key(item), tuple((item.namespace, *label) for label in selector.items())
 
 
 def _services(

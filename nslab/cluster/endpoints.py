@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nslab.api.objects import Body, Object
@@ -12,24 +12,26 @@ SAME_ZONE = ("PreferClose", "PreferSameZone")
 """Values of trafficDistribution that keep traffic in its zone where they can."""
 
 
+Label = tuple[str, str, str]
+"""A label of Pods: their namespace, its key and its value."""
+
+
 class LabelIndex:
-    """Pods, by position, under each of their labels, so that a selector is only shown those that have its rarest."""
+    """Pods, by position, under each of their labels."""
 
     def __init__(self, pods: Iterable[tuple[str, Mapping[str, str]]]) -> None:
-        self._labels: list[Mapping[str, str]] = []
-        self._having: dict[tuple[str, str, str], list[int]] = {}
+        self._having: dict[Label, list[int]] = {}
         for position, (namespace, labels) in enumerate(pods):
-            self._labels.append(labels)
             for key, value in labels.items():
                 self._having.setdefault((namespace, key, value), []).append(position)
 
-    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[int, ...]:
-        """The Pods of a namespace that have all these labels, in order; none where no label is asked for."""
-        if not selector:
-            return ()
-        having = [self._having.get((namespace, key, value), ()) for key, value in selector.items()]
-        rarest, wanted = min(having, key=len), selector.items()
-        return tuple(each for each in rarest if len(having) == 1 or wanted <= self._labels[each].items())
+    def selected(self, wanted: Sequence[Label]) -> Sequence[int]:
+        """The Pods that have all these labels, in order; none where no label is wanted."""
+        having = [self._having.get(label, ()) for label in wanted]
+        if len(having) < 2:
+            return having[0] if having else ()
+        rarest, *others = sorted(having, key=len)
+        return sorted(set(rarest).intersection(*others)) if rarest else ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -91,6 +91,8 @@ def test_hosts() -> None:
         "older": "10.1.1.1",
     }
     assert known.hosts(None) == {"localhost": "127.0.0.1", "node-1": "10.128.0.2"}
+    joined = with_pod(hostNetwork=True, hostAliases=[{"ip": "10.1.1.1", "hostnames": ["old"]}])
+    assert resolvers(joined).hosts(joined.pods["default/p"]) == {**known.hosts(None), "old": "10.1.1.1"}
     laptop = cluster.clients["laptop"]
     assert machine_hosts(cluster, laptop)[0] == (laptop.ip, ("laptop",))
     assert known.hosts(None, laptop)["laptop"] == laptop.ip
