@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
@@ -105,6 +106,8 @@ def cli(ctx: click.Context, lab: str | None, no_color: bool) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run a command line (sys.argv without `args`) and return its exit status (interface section 3)."""
+    # What a command makes of a large lab it keeps to its end: the collector would only walk it again and again.
+    gc.set_threshold(50_000, 20, 100)
     try:
         status = cli.main(args=args, prog_name="nslab", standalone_mode=False)
     except click.Abort:
