@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ from click.exceptions import Exit
 from nslab.cli.group import LazyGroup
 from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_labs, lab_name
+from nslab.collection import collect_seldom
 from nslab.errors import KernelError, ManifestError, NslabError, PrivilegeError
 
 CLOSED_PIPE = 141
@@ -106,8 +106,7 @@ def cli(ctx: click.Context, lab: str | None, no_color: bool) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run a command line (sys.argv without `args`) and return its exit status (interface section 3)."""
-    # What a command makes of a large lab it keeps to its end: the collector would only walk it again and again.
-    gc.set_threshold(50_000, 20, 100)
+    collect_seldom()
     try:
         status = cli.main(args=args, prog_name="nslab", standalone_mode=False)
     except click.Abort:
