@@ -7,7 +7,6 @@ files), takes the lab's lock, and says on standard output what became of it.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ import setproctitle
 
 from nslab.agent import store
 from nslab.agent.daemon import Agent
+from nslab.collection import collect_seldom
 from nslab.linux.lab_files import Paths
 
 LOCK_TIMEOUT = 0.2
@@ -42,9 +42,7 @@ def main() -> int:
     listening.listen(64)
     _detach(paths)
     setproctitle.setproctitle(f"nslab agent {lab}")
-    # Reference counting frees nearly all; the collector would only walk the lab's objects again and again.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    collect_seldom()
     try:
         asyncio.run(Agent(lab, listening).serve())
     finally:

@@ -130,12 +130,12 @@ def plan(manifest: Manifest) -> str:
     return batch.describe()
 
 
-def drift(lab: str) -> list[str]:
-    """What `up` would mend: the kernel against the lab's own objects, an operation a line."""
+def drift(cluster: Cluster) -> list[str]:
+    """What `up` would mend: the kernel against a lab as its objects have it, an operation a line."""
     from nslab.agent.network import Network
     from nslab.linux.real import RealKernel
 
-    _, batch = Network(RealKernel(), lab).plan(snapshot(lab).cluster)
+    _, batch = Network(RealKernel(), cluster.lab.name).plan(cluster)
     return [operation.describe() for operation in batch]
 
 

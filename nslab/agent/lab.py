@@ -26,13 +26,11 @@ from nslab.agent.stale_udp import StaleUdp
 from nslab.agent.store import State
 from nslab.api.objects import Manifest, Object
 from nslab.apiserver.journal import Journal
-from nslab.cluster import naming
 from nslab.cluster.addons import with_addons
 from nslab.cluster.allocate import allocate, with_readiness
 from nslab.cluster.memo import Memo
 from nslab.cluster.model import Cluster, Leases
-from nslab.cluster.static_pods import proxied, with_static_pods
-from nslab.components.kube_proxy import udp_backends
+from nslab.cluster.static_pods import with_static_pods
 from nslab.kubelet.containers import Containers
 from nslab.kubelet.kubelet import Kubelet
 from nslab.kubelet.nodes import mirror, register, wishes
@@ -47,7 +45,6 @@ log = logging.getLogger("nslab.agent")
 
 SHARE = 0.02
 """Seconds that controllers work at least before the network follows again; as long as it took, if that is more."""
-
 
 PASSING = 8
 """Attempts, over about a second, after which a controller's failure counts as lasting."""
@@ -192,7 +189,7 @@ class Lab:
         if applied != former.manifest:  # killed from here on, the next `up` still knows what it may have to remove
             store.save(replace(self.state, manifest=replace(applied, objects=(*applied.objects, *going))))
         self._apply(applied, last, allotted)
-        self.converge(observe=True, progress=progress, save=True)
+        self.converge(observe=True, progress=progress)
 
     def _apply(self, applied: Manifest, last: tuple[Object, ...], allotted: Cluster) -> None:
         """Store the wishes, and let the controllers make of them what can be had at once."""
@@ -208,9 +205,9 @@ class Lab:
 
     # --- The walk
 
-    def converge(self, *, observe: bool = False, progress: Progress | None = None, save: bool = False) -> None:
-        """Make network, containers and status follow the objects; `observe` asks the kernel first what is there.
-        Raises KernelError and their like; the next walk then begins with a look at the kernel."""
+    def converge(self, *, observe: bool = False, progress: Progress | None = None) -> None:
+        """Make network, containers and status follow the objects; `observe`, for an `up`, asks the kernel first what
+        is there. Raises KernelError and their like; the next walk then begins with a look at the kernel."""
         assert self.objects is not None
         assert self.kubelet is not None
         assert self.state is not None
@@ -221,14 +218,13 @@ class Lab:
         self.objects.changed = False
         ready = self.kubelet.ready(self.readiness.ready)
         cluster = self.objects.cluster(self.state.manifest.lab, self.state.leases, ready)
-        if observe:
-            plan = self.network.plan(cluster)
+        want, batch = self.network.plan(cluster, observe=observe)
         self.responder.know(cluster)
         state = replace(self.state, leases=cluster.leases)
-        if save or not self.state.leases.include(cluster.leases):  # before the kernel has what new leases name
+        if observe or not self.state.leases.include(cluster.leases):  # before the kernel has what new leases name
             self._save(state, cluster)
         try:
-            batch = self.network.apply(*plan, progress) if observe else self.network.follow(cluster)
+            self.network.apply(want, batch, progress)
         except errors.NslabError:
             self.objects.changed = True  # an `up` is told, and it is tried again
             raise
@@ -236,7 +232,7 @@ class Lab:
         self._in_force(batch, started, full=observe or not followed)
         if state.leases != self.state.leases:
             self._save(state, cluster)
-        self._forget_stale_udp(former if followed else None, cluster)
+        self.stale_udp.follow(former if followed else None, cluster)
         self._run(cluster)
         self._report()
         self.took = time.monotonic() - started
@@ -283,7 +279,7 @@ class Lab:
                 if pod is not former.pods[key]:
                     self.programming.changed("Pod", key, "ready" if pod.ready else "not ready")
             self._in_force(self.network.follow(self.cluster), started)
-            self._forget_stale_udp(former, self.cluster)
+            self.stale_udp.follow(former, self.cluster)
         remembered = self.readiness.remembered()
         if remembered != self.remembered:
             store.save_readiness(self.name, remembered)
@@ -298,18 +294,6 @@ class Lab:
         store.save_summary(self.name, summary(cluster, state))  # first: a lab with a state has a summary
         store.save(state, self._written)
         self.state = state
-
-    def _forget_stale_udp(self, former: Cluster | None, cluster: Cluster) -> None:
-        """Once rules have changed: conntrack would send UDP flows on to endpoints that are gone. No former Cluster:
-        nobody knows what has changed; nor does a kube-proxy that did not work before."""
-        known = set(proxied(former)) if former else set()
-        working = [*proxied(cluster)]
-        went_on = [naming.node_netns(self.name, name) for name in working if name in known]
-        began = [naming.node_netns(self.name, name) for name in working if name not in known]
-        backends = udp_backends(cluster)
-        if former:
-            self.stale_udp.forget(went_on, udp_backends(former), backends)
-        self.stale_udp.forget(began, {}, backends)
 
     # --- Time
 

@@ -33,11 +33,15 @@ class Network:
         self.reached: NetState | None = None
         self._memo = Memo()
 
-    def plan(self, cluster: Cluster | None) -> tuple[NetState, Batch]:
-        """The wished state and the operations that lead to it from what the kernel holds now. No Cluster means
-        nothing is wanted. Raises OwnershipError where a wanted name is somebody else's, and FeatureError where the
-        kernel lacks what the operations need."""
+    def plan(self, cluster: Cluster | None, *, observe: bool = True) -> tuple[NetState, Batch]:
+        """The wished state and the operations that lead to it from what the kernel holds now, or, where it is not
+        to be observed, from the state last reached, if that is known. No Cluster means nothing is wanted. Raises
+        OwnershipError where a wanted name is somebody else's, and FeatureError where the kernel lacks what the
+        operations need."""
         want = self._desired(cluster) if cluster else NetState(self.lab)
+        if cluster and self.reached is not None and not observe:
+            want = frozen(want, self.reached, cluster)
+            return want, diff(want, self.reached)
         have = self.kernel.observe(self.lab, want.netns, want.files)
         _refuse_foreign(want, have)
         if cluster:
@@ -61,10 +65,7 @@ class Network:
 
     def follow(self, cluster: Cluster) -> Batch:
         """As `converge`, from the state last reached: for changes that come often, such as readiness."""
-        if self.reached is None:
-            return self.converge(cluster)
-        want = frozen(self._desired(cluster), self.reached, cluster)
-        return self.apply(want, diff(want, self.reached))
+        return self.apply(*self.plan(cluster, observe=False))
 
     def _desired(self, cluster: Cluster) -> NetState:
         lossy = any(fault.effect == "loss" for fault in cluster.faults)

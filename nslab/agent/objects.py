@@ -303,8 +303,8 @@ def read_journal(path: Path) -> list[list[Any]]:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    lines = content.split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+    lines: list[list[Any]] = json.loads(b"[%b]" % b",".join(content.split(b"\n")[:-1]))
+    return lines
 
 
 def stored(lines: Iterable[list[Any]]) -> dict[str, list[Body]]:

@@ -6,6 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from nslab.cluster import naming
+from nslab.cluster.model import Cluster
+from nslab.cluster.static_pods import proxied
+from nslab.components.kube_proxy import udp_backends
 from nslab.linux.conntrack import Address, Backends, flush_stale_udp
 
 log = logging.getLogger("nslab.agent")
@@ -28,6 +32,18 @@ class StaleUdp:
     @property
     def busy(self) -> bool:
         return self._thread is not None
+
+    def follow(self, former: Cluster | None, cluster: Cluster) -> None:
+        """Forget what the change from one Cluster to the next made stale, on nodes whose kube-proxy works. No former
+        Cluster: nobody knows what has changed; nor does a kube-proxy that did not work before."""
+        known = set(proxied(former)) if former else set()
+        working = [*proxied(cluster)]
+        went_on = [naming.node_netns(cluster.lab.name, name) for name in working if name in known]
+        began = [naming.node_netns(cluster.lab.name, name) for name in working if name not in known]
+        backends = udp_backends(cluster)
+        if former:
+            self.forget(went_on, udp_backends(former), backends)
+        self.forget(began, {}, backends)
 
     def forget(self, netns: Iterable[str], former: Backends, now: Backends) -> None:
         """In these namespaces, the flows that `flush_stale_udp` tells of. What is asked for before the last is done

@@ -12,6 +12,7 @@ from click.exceptions import Exit
 from nslab.cli.group import LazyGroup
 from nslab.cli.messages import ERROR
 from nslab.cli.options import complete_labs, lab_name
+from nslab.collection import collect_seldom
 from nslab.errors import KernelError, ManifestError, NslabError, PrivilegeError
 
 CLOSED_PIPE = 141
@@ -105,6 +106,7 @@ def cli(ctx: click.Context, lab: str | None, no_color: bool) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run a command line (sys.argv without `args`) and return its exit status (interface section 3)."""
+    collect_seldom()
     try:
         status = cli.main(args=args, prog_name="nslab", standalone_mode=False)
     except click.Abort:

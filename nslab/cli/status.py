@@ -38,7 +38,7 @@ def status(watch: bool, output: str, lab: str | None) -> None:
     name = client.pick(lab)
     while True:
         snapshot = client.snapshot(name)
-        picture = health(snapshot, drift(name), footprint(snapshot))
+        picture = health(snapshot, drift(snapshot), footprint(snapshot))
         if watch and snapshot.agent_pid:
             picture["events"] = client.events(name)[0][-NAMED:]
         if watch and sys.stdout.isatty():
@@ -56,11 +56,11 @@ def status(watch: bool, output: str, lab: str | None) -> None:
             raise NotFoundError(f"lab {name} is down")
 
 
-def drift(lab: str) -> list[str] | None:
+def drift(snapshot: Snapshot) -> list[str] | None:
     """What was changed behind nslab's back; None where this process may not look."""
     from nslab.agent import client
 
-    return client.drift(lab) if has_privilege() else None
+    return client.drift(snapshot.cluster) if has_privilege() else None
 
 
 def footprint(snapshot: Snapshot) -> Json:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from nslab.agent import client
 from tests.bench import floor
 from tests.bench.labs import topology
 
@@ -60,6 +61,7 @@ def thousand_pods() -> Iterator[Measurement]:
             _settle()
             available = psutil.virtual_memory().available
             ups.append(nslab("up", str(file))[0])
+            client.settle("thousand", 60)  # its objects are stored
             agains.append(nslab("up", str(file))[0])
             used = available - psutil.virtual_memory().available
             processes = sum(
