@@ -173,6 +173,7 @@ class Lab:
         self._apply(self.state.manifest, (), allotted)
         self.objects.promised.clear()
         self.kubelet.start(allotted, quiet=True)
+        self.programming.discard()
         self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs
         self._follow()
 

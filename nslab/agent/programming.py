@@ -59,6 +59,10 @@ class Programming:
         self._pending.clear()
         return followed
 
+    def discard(self) -> None:
+        """What was told and not followed yet was in force before it was told."""
+        self._pending.clear()
+
     def percentile(self, percent: float) -> float | None:
         """Milliseconds within which so many percent of the remembered changes were in force; None before the first.
         Changes that the rules knew nothing of do not count."""

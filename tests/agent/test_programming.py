@@ -33,6 +33,13 @@ def test_percentiles_are_those_of_changes_that_did_something() -> None:
     assert found == [took[0], took[49], took[98], took[99]]
 
 
+def test_what_was_in_force_already_took_no_time() -> None:
+    programming = Programming()
+    programming.changed("Pod", "shop/web", "ADDED")
+    programming.discard()
+    assert programming.in_force(1, ["lab.node.a"]) == []
+
+
 def test_only_so_many_are_kept() -> None:
     programming = Programming()
     for number in range(3 * KEPT):

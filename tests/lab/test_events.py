@@ -47,6 +47,10 @@ def followed(lines: list[Json]) -> list[Json]:
     return [line for line in lines if line["reason"] == "Programmed" and line["operations"]]
 
 
+def test_of_a_new_labs_objects_only_what_happened_is_told(told: RunningLab) -> None:
+    assert {line["change"] for line in events(told) if line["reason"] == "Programmed"} <= {"ready"}
+
+
 def test_an_endpoint_that_leaves_its_service_is_told_with_the_time_until_the_rules_followed(told: RunningLab) -> None:
     before = len(followed(events(told, "--for", "pod/web")))
     told.nslab("label", "pod/web", "app=other", "--overwrite")
