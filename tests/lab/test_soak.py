@@ -32,7 +32,7 @@ from tests.lab.live import EMPTY, load
 from tests.lab.manifests import standing
 from tests.lab.running import ROOT, Json, RunningLab, nslab
 
-SECONDS = float(os.environ.get("NSLAB_SOAK", "12"))
+SECONDS = float(os.environ.get("NSLAB_SOAK", "8"))
 SEED = int(os.environ.get("NSLAB_SEED", "3"))
 NAMES = [f"app-{number}" for number in range(5)]
 """What comes and goes."""
