@@ -97,7 +97,7 @@ class Lab:
         except errors.NotFoundError:
             return
         self.responder.start()
-        self._open(state.manifest)
+        self._open(state.manifest, Journal(self.paths.journal))
         assert self.objects is not None
         assert self.kubelet is not None
         self.state = state
@@ -111,8 +111,8 @@ class Lab:
         register(self.objects.store, self.cluster)
         self.objects.start(state.manifest.lab.cluster, self._hear)
 
-    def _open(self, manifest: Manifest) -> None:
-        self.objects = Objects(self.name, Journal(self.paths.journal), on_matter=self.programming.changed)
+    def _open(self, manifest: Manifest, journal: Journal) -> None:
+        self.objects = Objects(self.name, journal, on_matter=self.programming.changed)
         self.objects.store.subscribe(self.kube_proxies.hear)
         self.objects.remember(manifest.objects)
         self.kubelet = Kubelet(self.objects, self.containers, self.readiness)
@@ -166,12 +166,15 @@ class Lab:
         assert self.state is not None
         assert self.cluster is not None
         allotted, self.unborn = self.cluster, False
-        self._open(self.state.manifest)
+        self.paths.unborn_journal.unlink(missing_ok=True)  # of an agent that was killed here
+        journal = Journal(self.paths.unborn_journal)
+        self._open(self.state.manifest, journal)
         assert self.objects is not None
         assert self.kubelet is not None
         self.objects.promised.update({(pod.namespace, pod.name): pod for pod in allotted.pods.values()})
         self._apply(self.state.manifest, (), allotted)
         self.objects.promised.clear()
+        journal.rename(self.paths.journal)  # not before all Pods are in it: of the others nobody knew their names
         self.kubelet.start(allotted, quiet=True)
         self.programming.discard()
         self.objects.changed = True  # the walk finds what controllers would have otherwise, and gives Services theirs

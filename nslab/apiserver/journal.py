@@ -87,6 +87,11 @@ class Journal:
         self._descriptor = descriptor
         self._size = self._compacted = len(content)
 
+    def rename(self, path: Path) -> None:
+        """Go on under another name, in the place of what has it. Raises OSError."""
+        os.rename(self._path, path)
+        self._path = path
+
     def close(self) -> None:
         os.close(self._descriptor)
 

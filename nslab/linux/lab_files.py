@@ -55,6 +55,11 @@ class Paths:
         return self.root / "store.journal"
 
     @property
+    def unborn_journal(self) -> Path:
+        """What becomes the journal once it tells of a whole new lab."""
+        return self.root / ".store.journal.unborn"
+
+    @property
     def summary(self) -> Path:
         return self.root / "summary.json"
 

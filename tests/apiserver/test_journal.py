@@ -45,6 +45,16 @@ def test_a_store_is_read_back_whole(tmp_path):
     assert contents(scene(Journal(path)).store) == contents(second)
 
 
+def test_a_journal_goes_on_under_another_name(tmp_path):
+    journal = Journal(tmp_path / "unborn")
+    first = scene(journal).store
+    populate(first)
+    journal.rename(tmp_path / "journal")
+    first.create("ConfigMap", config_map("later"))
+    assert [path.name for path in tmp_path.iterdir()] == ["journal"]
+    assert contents(scene(Journal(tmp_path / "journal")).store) == contents(first)
+
+
 def test_events_before_the_start_are_gone(tmp_path):
     populate(scene(Journal(tmp_path / "journal")).store)
     store = scene(Journal(tmp_path / "journal")).store

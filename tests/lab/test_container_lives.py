@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -52,8 +53,9 @@ def objects(running: RunningLab, kind: str) -> list[Json]:
 
 
 def ask(running: RunningLab, method: str, path: str, body: Json | None = None) -> Json:
-    """One request on the API's own socket."""
+    """One request on the API's own socket, which a new lab has a moment after `up` has answered."""
     socket = str(Paths(running.name).root / "api.sock")
+    eventually(lambda: os.path.exists(socket))
     command = ["curl", "-sS", "--fail-with-body", "--unix-socket", socket, "-X", method, f"http://api{path}"]
     if body is not None:
         command += ["-H", "Content-Type: application/merge-patch+json", "-d", json.dumps(body)]

@@ -267,6 +267,7 @@ def test_rules_that_never_stand_still_are_not_observed(kernel: NftSocket) -> Non
             nft("add", "table", "ip", f"t{super().generation()}")
             return super().generation()
 
+    nft("add", "table", "ip", "first")
     with Meddled() as socket, pytest.raises(NftError) as caught:
         socket.tables("nslab:")
     assert caught.value.errno == errno.EBUSY
