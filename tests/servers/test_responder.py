@@ -419,6 +419,7 @@ def test_who_leaves_before_a_late_answer_hurts_nobody(network: Network, responde
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         sock.close()
     eventually(lambda: responder.stats()["connections"] == 0)
+    responder.set(_slowed(server, delay=60.0))
     with connect(asker, address(1)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         eventually(lambda: responder.stats()["connections"] == 1)
