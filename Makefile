@@ -23,11 +23,9 @@ demo: setup ## bring up the quickstart lab, prove it with packets, take it away
 
 # Each worker lives in a private namespace of its own, with its own /run, /etc and processes, so that labs of one name
 # do not meet. All tests of a file go to one worker.
-# Packets have deadlines, which a busy machine may miss: what fails beside other tests is tried once more by itself.
 test: setup ## run every test on all processors (JOBS=n), in private namespaces: no root needed; ARGS=tests/cli for some
 	@tests/private true
-	$(VENV)/bin/pytest --dist loadfile --tx '$(JOBS)*popen//python=tests/private $(VENV)/bin/python' $(ARGS) || \
-		tests/private $(VENV)/bin/pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(VENV)/bin/pytest --dist loadfile --tx '$(JOBS)*popen//python=tests/private $(VENV)/bin/python' $(ARGS)
 
 lint: setup ## only the linters: ruff, mypy, import-linter
 	$(VENV)/bin/pytest tests/lint $(ARGS)
